@@ -1,0 +1,43 @@
+# All that a newcomer needs: make demo, make test. Needs Python 3.11 to 3.13, make and git.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+.PHONY: demo test lint bench lock docs
+
+demo: $(READY)
+	$(BIN)/snakemake --cores all --configfile config/demo.yaml
+	@echo "Look at results/demo/comparison: loss.png, accuracy.png, confusion/, summary.csv"
+
+test: $(READY)
+	$(BIN)/pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakemake --lint --configfile config/demo.yaml
+
+bench: $(READY)
+	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+# The virtual environment, made once and again when the lock changes.
+$(READY): envs/lock.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	    { echo "Python 3.11 to 3.13 is needed (TensorFlow has no newer build): make PYTHON=python3.12 ..."; exit 1; }
+	@echo "Installing the locked packages to $(VENV) (about 2 GB, a few minutes, once)"
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement envs/lock.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# For maintainers: after a change of the dependencies in pyproject.toml (needs uv).
+lock:
+	uv pip compile pyproject.toml --extra dev --universal --generate-hashes \
+	    --no-emit-index-url --no-header --quiet --output-file envs/lock.txt
+
+docs: $(READY)
+	$(BIN)/python -m noctact config > config/README.md

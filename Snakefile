@@ -1,0 +1,29 @@
+# Six recurrent networks that classify human actions in night-time video, compared.
+#
+#     snakemake --cores 8                                      NoctACT-HAR in full
+#     snakemake --cores 8 --configfile config/demo.yaml        generated clips, minutes
+#     snakemake --cores 8 --config source=folder path=CLIPS run=mine
+#
+# Every key: config/README.md. What a run makes lies in results/<run>/.
+
+
+configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        f"{RUN}/comparison/summary.csv",
+
+
+include: "workflow/rules/acquire.smk"
+include: "workflow/rules/index.smk"
+include: "workflow/rules/extract.smk"
+include: "workflow/rules/audit.smk"
+include: "workflow/rules/split.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/compare.smk"

@@ -1,0 +1,51 @@
+"""`python -m noctact <stage> ...`: one subcommand a stage.
+
+Exit codes: 0 done; 1 a failure, one line on stderr; 2 wrong usage.
+"""
+
+import argparse
+import sys
+from importlib import import_module
+
+from noctact.errors import NoctactError
+
+STAGES = {
+    "acquire": "get the clips: download, unpack or generate them",
+    "index": "list the clips in a manifest",
+    "extract": "decode the frames of one shard of clips into HDF5",
+    "audit": "group the clips of one recording; gather what could not be used",
+    "split": "divide the clips into train, val and test",
+    "train": "train one model",
+    "evaluate": "predict the val and test clips with a trained model",
+    "compare": "draw the curves and confusion matrices of all models",
+    "describe": "print the layers and parameters of the models",
+    "config": "print the reference of every config key",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one stage; each stage's module has `add_arguments(parser)` and `run(args)`."""
+    arguments = sys.argv[1:] if argv is None else argv
+    stages = (f"  {name:<10}{text}" for name, text in STAGES.items())
+    parser = argparse.ArgumentParser(
+        prog="noctact",
+        description="\n".join(["stages:", *stages]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("stage", choices=STAGES, metavar="stage", help="--help after it tells more")
+    stage = parser.parse_args(arguments[:1]).stage
+    # Imported here, so that a stage pays only for the packages that it needs itself.
+    module = import_module(f"noctact.{stage}")
+    parser = argparse.ArgumentParser(prog=f"noctact {stage}", description=STAGES[stage])
+    module.add_arguments(parser)
+    args = parser.parse_args(arguments[1:])
+    try:
+        module.run(args)
+    except (NoctactError, OSError) as error:
+        print(f"noctact {stage}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,35 @@
+"""Write under a temporary name, rename when complete: a final name never holds half a result."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def discard(path: Path) -> None:
+    """Remove the file or folder `path`, if there is one."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing(final: Path) -> Iterator[Path]:
+    """Give a temporary path beside `final` to write a file or a folder at.
+
+    On leaving the block without an error the temporary path is renamed to `final` (which it
+    replaces); on an error it is removed and `final` stays as it was. The temporary name keeps
+    the suffix of `final`, because writers choose a format by it.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    partial = final.with_name(f".partial-{final.name}")
+    discard(partial)
+    try:
+        yield partial
+    except BaseException:
+        discard(partial)
+        raise
+    if final.is_dir():
+        discard(final)
+    partial.replace(final)

@@ -1,0 +1,125 @@
+"""Stage audit: which clips show one recording, and which clips could not be used."""
+
+import argparse
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from scipy.cluster.hierarchy import DisjointSet
+
+from noctact.errors import NoctactError
+from noctact.index import QUARANTINE, write_csv
+
+GROUPS = ("video_id", "group", "evidence")
+
+
+def recording(pattern: re.Pattern[str], video_id: str) -> str | None:
+    """What the named group `group` of `pattern` finds in the file name of `video_id`."""
+    found = pattern.search(video_id.split("/", 1)[1])
+    return found["group"] if found else None
+
+
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """`pattern` compiled. Raises NoctactError when it is none or lacks the group `group`."""
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise NoctactError(f"config key groups.pattern: {pattern!r}: {error}") from error
+    if "group" not in compiled.groupindex:
+        raise NoctactError(
+            f"config key groups.pattern: {pattern!r} has no (?P<group>...), the part of a file "
+            "name that the clips of one recording share"
+        )
+    return compiled
+
+
+def group_clips(clips: pd.DataFrame, pattern: str | None) -> list[tuple[str, str, str]]:
+    """Rows (video_id, group, evidence) of `clips` (video_id, sha256), sorted by video_id.
+
+    Clips of the same content, and clips whose file names agree in the `group` of `pattern`, share
+    a group; what is joined by either is one group. Its name is what the pattern found, or the
+    first video_id. The evidence is `name`, `content`, both joined by `+`, or `single`.
+
+    Raises NoctactError when `pattern` matches no clip or puts all clips into one group.
+    """
+    ids = sorted(clips["video_id"])
+    compiled = compile_pattern(pattern) if pattern else None
+    names = {clip: recording(compiled, clip) for clip in ids} if compiled else {}
+    if pattern and not any(names.values()):
+        raise NoctactError(
+            f"config key groups.pattern: {pattern!r} matches no clip, {ids[0]!r} for example"
+        )
+    content = dict(zip(clips["video_id"], clips["sha256"], strict=True))
+    sets = DisjointSet(ids)
+    evidence: dict[str, set[str]] = defaultdict(set)
+    for kind, keys in (("name", names), ("content", content)):
+        members: dict[str, list[str]] = defaultdict(list)
+        for clip in ids:
+            if key := keys.get(clip):
+                members[key].append(clip)
+        for same in members.values():
+            for clip in same[1:]:
+                sets.merge(same[0], clip)
+            if len(same) > 1:
+                for clip in same:
+                    evidence[clip].add(kind)
+    if pattern and sets.n_subsets == 1:
+        raise NoctactError(f"config key groups.pattern: {pattern!r} puts all clips in one group")
+    rows = []
+    for members_of_one in sets.subsets():
+        first = min(members_of_one)
+        name = min(filter(None, (names.get(clip) for clip in members_of_one)), default=first)
+        for clip in members_of_one:
+            kinds = "+".join(sorted(evidence[clip], reverse=True)) or "single"
+            rows.append((clip, name, kinds))
+    return sorted(rows)
+
+
+def audit(
+    manifest: Path,
+    faults: Sequence[Path],
+    groups: Path,
+    quarantine: Path,
+    pattern: str | None = None,
+) -> None:
+    """Gather the `faults` files into `quarantine`; write the groups of the clips that are left.
+
+    Prints how many clips are in the quarantine, by class, since what is left out can tilt the
+    comparison.
+    """
+    clips = pd.read_csv(manifest, dtype=str, keep_default_na=False)
+    bad = pd.concat([read_strings(file) for file in faults]).sort_values("video_id")
+    usable = clips[~clips["video_id"].isin(bad["video_id"])]
+    if usable.empty:
+        raise NoctactError(f"{quarantine}: every clip is in it; see the reasons there")
+    rows = group_clips(usable, pattern)
+    write_csv(quarantine, QUARANTINE, bad.itertuples(index=False))
+    write_csv(groups, GROUPS, rows)
+    print(f"{len(usable)} clips in {len({group for _, group, _ in rows})} groups")
+    if len(bad):
+        by_class = bad["video_id"].str.split("/").str[0].value_counts().sort_index()
+        counts = ", ".join(f"{label}: {count}" for label, count in by_class.items())
+        print(f"{len(bad)} in quarantine ({counts}); reasons: {quarantine}")
+
+
+def read_strings(file: Path) -> pd.DataFrame:
+    """A CSV whose every cell is text ("NA" and "1" are fine names for a class)."""
+    return pd.read_csv(file, dtype=str, keep_default_na=False)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line of the stage."""
+    parser.add_argument("--manifest", type=Path, required=True, help="CSV of stage index")
+    parser.add_argument(
+        "--faults", type=Path, nargs="+", required=True, help="CSVs of clips that can't be used"
+    )
+    parser.add_argument("--pattern", help="regular expression with (?P<group>...)")
+    parser.add_argument("--groups", type=Path, required=True, help="CSV to write")
+    parser.add_argument("--quarantine", type=Path, required=True, help="CSV to write")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the stage."""
+    audit(args.manifest, args.faults, args.groups, args.quarantine, args.pattern)

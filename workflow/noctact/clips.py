@@ -1,0 +1,139 @@
+"""Find the clips of a dataset: `<class>/<clip>`, at whatever depth the folder or archive has it.
+
+Standard library only: every job of a cluster run parses the Snakefile, which imports this.
+"""
+
+import hashlib
+import mimetypes
+import os
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+
+from noctact.errors import NoctactError
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One video file. `video_id` is `<class>/<file name>` in Unicode's composed form (NFC)."""
+
+    video_id: str
+    path: Path
+    label: str
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A file in a class folder that can't be used, and why."""
+
+    video_id: str
+    path: Path
+    reason: str
+
+
+def is_visible(path: Path) -> bool:
+    """False for what file managers leave behind: .DS_Store, ._name, __MACOSX."""
+    return not path.name.startswith(".") and path.name != "__MACOSX"
+
+
+def holds_video(folder: Path) -> bool:
+    """True when `folder` itself holds a file that is named as a video."""
+    return any(
+        (mimetypes.guess_type(file.name)[0] or "").startswith("video/")
+        for file in visible(folder)
+        if file.is_file()
+    )
+
+
+def visible(folder: Path) -> list[Path]:
+    """What lies in `folder`, hidden names left out, sorted by name, capitals first."""
+    return sorted(path for path in folder.iterdir() if is_visible(path))
+
+
+def clip_folder(root: Path) -> Path:
+    """The shallowest folder at or under `root` whose sub-folders hold video files.
+
+    Raises NoctactError when there is none, or when several lie at one depth (a dataset that
+    comes divided into train/ and test/, for example): which is meant only the user can say.
+    """
+    if not root.is_dir():
+        raise NoctactError(f"{root}: no such folder; give the folder that holds <class>/<clip>")
+    level = [root]
+    while level:
+        below = {folder: [path for path in visible(folder) if path.is_dir()] for folder in level}
+        found = [folder for folder, classes in below.items() if any(map(holds_video, classes))]
+        if len(found) > 1:
+            names = ", ".join(str(folder) for folder in found)
+            raise NoctactError(f"{root}: several folders hold class folders: {names}; name one")
+        if found:
+            return found[0]
+        # A link that leads back up would never end: links are followed for classes and clips only.
+        level = [path for paths in below.values() for path in paths if not path.is_symlink()]
+    raise NoctactError(f"{root}: no video found; the layout is <class>/<clip>, a folder a class")
+
+
+def fault(file: Path) -> str | None:
+    """Why `file` can't be a clip, by a look from outside; None when nothing speaks against it."""
+    try:
+        file.name.encode()
+    except UnicodeEncodeError:
+        return "the file name is not valid UTF-8; rename the file"
+    if file.is_symlink() and not file.exists():
+        return "a link to a file that does not exist"
+    if file.is_dir():
+        return "a folder, not a video"
+    if not file.is_file():
+        return "not a regular file"
+    if not os.access(file, os.R_OK):
+        return "permission denied"
+    if file.stat().st_size == 0:
+        return "an empty file"
+    return None
+
+
+def list_clips(root: Path, classes: int | None = None) -> tuple[list[Clip], list[Rejected]]:
+    """All clips under `root`, and the files in class folders that can't be clips, each by video_id.
+
+    Classes are the visible sub-folders of the clip folder. Raises NoctactError for fewer than
+    two classes, another number of them than `classes` (when given), a class without a clip, a
+    class with one clip (it can't be trained and tested), and two clips whose names differ only in
+    how Unicode composes their letters.
+    """
+    folder = clip_folder(root)
+    clips: dict[str, Clip] = {}
+    rejected = []
+    class_folders = [path for path in visible(folder) if path.is_dir()]
+    if len(class_folders) < 2:
+        raise NoctactError(f"{folder}: one class only; a comparison needs at least two folders")
+    if classes is not None and classes != len(class_folders):
+        names = ", ".join(path.name for path in class_folders)
+        raise NoctactError(
+            f"config key classes: {classes} expected, {folder} holds {len(class_folders)}: {names}"
+        )
+    for class_folder in class_folders:
+        label = unicodedata.normalize("NFC", class_folder.name)
+        found = 0
+        for file in visible(class_folder):
+            video_id = unicodedata.normalize("NFC", f"{label}/{file.name}")
+            if reason := fault(file):
+                rejected.append(Rejected(video_id.encode(errors="replace").decode(), file, reason))
+                continue
+            if video_id in clips:
+                raise NoctactError(f"{file}: a clip of the same name is there; rename one of them")
+            clips[video_id] = Clip(video_id, file, label)
+            found += 1
+        if found < 2:
+            count = "no clip" if found == 0 else "one clip"
+            raise NoctactError(
+                f"{class_folder}: a class with {count}; add clips (the split needs at least "
+                "two a class) or move the folder away"
+            )
+    return (
+        [clips[video_id] for video_id in sorted(clips)],
+        sorted(rejected, key=lambda file: file.video_id),
+    )
+
+
+def shard_of(video_id: str, shards: int) -> int:
+    """The shard, 0 to shards - 1, of a clip: by a hash of its name, so that it never moves."""
+    return int.from_bytes(hashlib.sha256(video_id.encode()).digest()[:8]) % shards

@@ -1,0 +1,131 @@
+"""The config: checked against the schema, completed with its defaults, and explained.
+
+Standard library, jsonschema and PyYAML only: every job of a cluster run parses the Snakefile,
+which imports this.
+"""
+
+import argparse
+import json
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from noctact.errors import NoctactError
+from noctact.models import model_names
+
+SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
+
+Tree = dict[str, Any]
+
+
+def load_schema() -> Tree:
+    """The JSON schema of the config."""
+    schema: Tree = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    return schema
+
+
+def complete(config: Tree, schema: Tree) -> Tree:
+    """`config` with the defaults of `schema` where it has no value."""
+    completed = deepcopy(config)
+    for key, part in schema.get("properties", {}).items():
+        value = completed.setdefault(key, deepcopy(part.get("default")))
+        if part.get("type") == "object" and isinstance(value, dict):
+            completed[key] = complete(value, part)
+    return completed
+
+
+def check(config: Tree) -> Tree:
+    """`config` complete with all defaults.
+
+    Raises NoctactError, which names the key, for an unknown key, a value that is not allowed,
+    settings that do not go together, and a model that is not there.
+    """
+    schema = load_schema()
+    error = jsonschema.exceptions.best_match(
+        jsonschema.Draft202012Validator(schema).iter_errors(config)
+    )
+    if error:
+        key = ".".join(map(str, error.absolute_path)) or "(top level)"
+        known = error.schema.get("properties", {}) if isinstance(error.schema, dict) else {}
+        hint = f"; the keys here are {', '.join(known)}" if "Additional" in error.message else ""
+        raise NoctactError(f"config key {key}: {error.message}{hint}; see config/README.md")
+    config = complete(config, schema)
+    if config["source"] in ("archive", "folder") and not config["path"]:
+        raise NoctactError(f"config key path: needed with source: {config['source']}")
+    if config["split"]["val"] + config["split"]["test"] >= 1:
+        raise NoctactError("config key split: val and test leave nothing to train on")
+    unknown = {*config["models"], *config["per_model"]} - {*model_names()}
+    if unknown:
+        raise NoctactError(
+            f"config keys models, per_model: no model {', '.join(sorted(unknown))}; "
+            f"there are {', '.join(model_names())}"
+        )
+    return config
+
+
+def model_settings(config: Tree, model: str) -> str:
+    """The settings of one model as JSON: `training`, and what `per_model` says otherwise.
+
+    One text with sorted keys, because Snakemake compares params as an unordered set of values: in
+    it a swap of two values shows.
+    """
+    return json.dumps(config["training"] | config["per_model"].get(model, {}), sort_keys=True)
+
+
+def reference() -> str:
+    """config/README.md: every key with its meaning, default and allowed values, from the schema."""
+    schema = load_schema()
+    lines = [
+        "# Config keys",
+        "",
+        "Made from `workflow/schemas/config.schema.yaml` by `make docs`. A config file needs only",
+        "the keys that differ from `config/config.yaml`:",
+        "",
+        "    snakemake --cores 8 --configfile my.yaml",
+        "    snakemake --cores 8 --config source=folder path=/data/clips run=mine",
+    ]
+    for key, part in schema["properties"].items():
+        lines += ["", f"## `{key}`", "", *entry(part)]
+        rows = part.get("properties", {})
+        if rows:
+            lines += ["", "| key | default | allowed | meaning |", "|---|---|---|---|"]
+        for name, leaf in rows.items():
+            cells = f"`{json.dumps(leaf['default'])}` | {allowed(leaf)} | {leaf['description']}"
+            lines.append(f"| `{key}.{name}` | {cells} |")
+    return "\n".join(lines) + "\n"
+
+
+def entry(part: Tree) -> list[str]:
+    """The lines on a top-level key."""
+    if "properties" in part:
+        return [part["description"]]
+    return [part["description"], "", f"Default: `{json.dumps(part['default'])}`. {allowed(part)}."]
+
+
+def allowed(part: Tree) -> str:
+    """The values that a key may have, in words."""
+    if "enum" in part:
+        return "one of " + ", ".join(f"`{value}`" for value in part["enum"])
+    kinds = part["type"] if isinstance(part["type"], list) else [part["type"]]
+    text = " or ".join("list" if kind == "array" else kind for kind in kinds)
+    words = {
+        "minimum": "at least",
+        "exclusiveMinimum": "over",
+        "maximum": "at most",
+        "exclusiveMaximum": "under",
+        "pattern": "that matches",
+    }
+    limits = [f"{word} `{part[key]}`" for key, word in words.items() if key in part]
+    return ", ".join([text, *limits])
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line of the stage."""
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the stage."""
+    print(reference(), end="")

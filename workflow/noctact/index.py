@@ -1,0 +1,69 @@
+"""Stage index: the manifest of all clips."""
+
+import argparse
+import csv
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from noctact.atomic import replacing
+from noctact.clips import list_clips, shard_of
+
+MANIFEST = ("video_id", "path", "label", "bytes", "sha256", "shard")
+QUARANTINE = ("video_id", "path", "reason")
+
+
+def sha256(file: Path) -> str:
+    """SHA-256 of the content of `file`, in hexadecimal."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def printable(path: Path) -> str:
+    """`path` as text; bytes that are not UTF-8 become the replacement character."""
+    return os.fsencode(path).decode(errors="replace")
+
+
+def write_csv(file: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write `rows` under a header of `columns`, complete or not at all."""
+    with replacing(file) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+
+
+def index(root: Path, shards: int, manifest: Path, rejected: Path) -> None:
+    """List the clips under `root` in `manifest`, and what can't be one in `rejected`.
+
+    A file that can't be read to its end counts as rejected. Raises NoctactError as
+    `clips.list_clips` does.
+    """
+    clips, refused = list_clips(root)
+    rows: list[tuple[object, ...]] = []
+    faults = [(file.video_id, printable(file.path), file.reason) for file in refused]
+    for clip in clips:
+        try:
+            content = sha256(clip.path)
+        except OSError as error:
+            faults.append((clip.video_id, str(clip.path), f"unreadable: {error.strerror}"))
+            continue
+        size = clip.path.stat().st_size
+        shard = shard_of(clip.video_id, shards)
+        rows.append((clip.video_id, str(clip.path), clip.label, size, content, shard))
+    write_csv(manifest, MANIFEST, rows)
+    write_csv(rejected, QUARANTINE, sorted(faults))
+    print(f"{len(rows)} clips, {len(faults)} files rejected")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line of the stage."""
+    parser.add_argument("--clips", type=Path, required=True, help="folder of <class>/<clip>")
+    parser.add_argument("--shards", type=int, required=True, help="number of shards")
+    parser.add_argument("--manifest", type=Path, required=True, help="CSV to write")
+    parser.add_argument("--rejected", type=Path, required=True, help="CSV to write")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the stage."""
+    index(args.clips, args.shards, args.manifest, args.rejected)

@@ -1,0 +1,32 @@
+"""How much memory a training takes, from the shapes alone: no Keras needed to plan the jobs."""
+
+import math
+
+GATES = {"simple_rnn": 1, "gru": 3, "lstm": 4}
+
+# Measured on full-size frames (10 x 240 x 320) with batches of 16 and 64, as upper bounds:
+# `make bench` prints the estimate beside what each model takes.
+BASE_MB = 900  # Python, TensorFlow and its graph
+BYTES_A_WEIGHT = 24  # weight, gradient, two moments of Adam, and two copies while they are updated
+COPIES_OF_A_BATCH = 4  # as float32: the input, what is derived from it, batches that wait
+
+
+def weights(model: str, frames: tuple[int, int, int], units: list[int]) -> int:
+    """Weights of the first recurrent layer, which holds nearly all; `frames` is (count, height,
+    width). A model with other layers than the published six counts as the largest kind, LSTM.
+    """
+    _, height, width = frames
+    if model.startswith("cnn_"):
+        rows, columns = (math.ceil(math.ceil(side / 15) / 2) for side in (height, width))
+        features = rows * columns * 256
+    else:
+        features = height * width * 3
+    gates = GATES.get(model.removeprefix("cnn_"), max(GATES.values()))
+    return gates * units[0] * (features + units[0] + 1)
+
+
+def training_mb(model: str, frames: tuple[int, int, int], units: list[int], batch_size: int) -> int:
+    """Memory of a training in MB, an upper bound: it may run beside others on what is left."""
+    batch = batch_size * math.prod(frames) * 3 * 4
+    total = weights(model, frames, units) * BYTES_A_WEIGHT + batch * COPIES_OF_A_BATCH
+    return BASE_MB + math.ceil(total / 1e6)

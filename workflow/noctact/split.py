@@ -1,0 +1,129 @@
+"""Stage split: clips divided into train, val and test, by recording.
+
+Where a recording goes depends on its own name and the seed alone, so that adding clips never moves
+old ones. A name is a text and its last number (`Run_g07_c02` is `Run_g07_c` and 2). Its place in
+[0, 1) is
+
+    frac(hash(seed, text) + number * 0.6180339887...)
+
+Places below `test` go to test, those from there to `test + val` to val, the others to train. The
+multiples of the golden ratio spread evenly, however many they are (D. E. Knuth, The Art of Computer
+Programming, volume 3, section 6.4), so recordings numbered in a row meet the fractions within three
+recordings, class by class; names without numbers meet them as independent draws do.
+
+A small class may be left without a recording in one of the splits. Then the nearest recording is
+lent from another split; it goes back when the class has grown. That is the one case where adding
+clips moves an old one, and it is reported.
+"""
+
+import argparse
+import hashlib
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import pandas as pd
+from sklearn.model_selection import train_test_split
+
+from noctact.audit import read_strings
+from noctact.errors import NoctactError
+from noctact.index import write_csv
+
+COLUMNS = ("video_id", "label", "group", "split")
+GOLDEN_64 = 0x9E3779B97F4A7C15  # 2**64 / golden ratio
+
+
+def place(name: str, seed: int) -> float:
+    """The place of the recording or clip `name` in [0, 1), by the formula above."""
+    stem = name.rsplit(".", 1)[0] if "/" in name else name
+    numbers = list(re.finditer(r"\d+", stem))
+    last = numbers[-1] if numbers else None
+    text = stem[: last.start()] + "\0" + stem[last.end() :] if last else stem
+    start = int.from_bytes(hashlib.sha256(f"{seed}\0{text}".encode()).digest()[:8])
+    return (start + (int(last[0]) if last else 0) * GOLDEN_64) % 2**64 / 2**64
+
+
+def assign(labels: dict[str, set[str]], val: float, test: float, seed: int) -> dict[str, str]:
+    """The split of each recording; `labels` gives the classes of its clips.
+
+    Raises NoctactError for a class with fewer recordings than there are splits.
+    """
+    bounds = {"test": (0.0, test), "val": (test, test + val), "train": (test + val, 1.0)}
+    bounds = {split: (low, high) for split, (low, high) in bounds.items() if high > low}
+    places = {name: place(name, seed) for name in sorted(labels)}
+    splits = {
+        name: next(split for split, (low, high) in bounds.items() if low <= at < high)
+        for name, at in places.items()
+    }
+
+    def recordings(label: str, split: str) -> int:
+        return sum(label in labels[name] and splits[name] == split for name in splits)
+
+    for label in sorted(set().union(*labels.values())):
+        for split, (low, high) in bounds.items():
+            if recordings(label, split):
+                continue
+            lendable = [
+                name
+                for name, own in splits.items()
+                if label in labels[name] and all(recordings(one, own) > 1 for one in labels[name])
+            ]
+            if not lendable:
+                count = sum(label in classes for classes in labels.values())
+                raise NoctactError(
+                    f"class {label!r}: {count} recordings can't be divided into "
+                    f"{', '.join(bounds)}; add recordings, set split.test to 0, or split.strategy "
+                    "to random"
+                )
+            nearest = min(
+                lendable, key=lambda name: (max(low - places[name], places[name] - high), name)
+            )
+            print(f"{nearest!r} is lent to {split}, which had no recording of class {label!r}")
+            splits[nearest] = split
+    return splits
+
+
+def split_published(video_ids: list[str]) -> dict[str, str]:
+    """The notebooks' split: 80/20 at random, and the 20 are test and validation in one (`val`)."""
+    train, val = train_test_split(sorted(video_ids), test_size=0.2, random_state=31)
+    return dict.fromkeys(train, "train") | dict.fromkeys(val, "val")
+
+
+def split_clips(
+    groups: pd.DataFrame, strategy: str, val: float, test: float, seed: int
+) -> list[tuple[str, str, str, str]]:
+    """Rows (video_id, label, group, split) of the clips in `groups` (video_id, group).
+
+    `strategy` is `group` (no recording is in two splits), `random` (each clip by itself) or
+    `published`.
+    """
+    group_of = dict(zip(groups["video_id"], groups["group"], strict=True))
+    label_of = {clip: clip.split("/", 1)[0] for clip in group_of}
+    if strategy == "published":
+        split_of = split_published(list(group_of))
+    else:
+        unit_of = group_of if strategy == "group" else {clip: clip for clip in group_of}
+        labels: dict[str, set[str]] = defaultdict(set)
+        for clip, unit in unit_of.items():
+            labels[unit].add(label_of[clip])
+        assigned = assign(labels, val, test, seed)
+        split_of = {clip: assigned[unit] for clip, unit in unit_of.items()}
+    return [(clip, label_of[clip], group_of[clip], split_of[clip]) for clip in sorted(group_of)]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line of the stage."""
+    parser.add_argument("--groups", type=Path, required=True, help="CSV of stage audit")
+    parser.add_argument("--strategy", choices=("group", "random", "published"), required=True)
+    parser.add_argument("--val", type=float, required=True, help="fraction, 0 to 1")
+    parser.add_argument("--test", type=float, required=True, help="fraction, 0 to 1")
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--output", type=Path, required=True, help="CSV to write")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the stage."""
+    rows = split_clips(read_strings(args.groups), args.strategy, args.val, args.test, args.seed)
+    write_csv(args.output, COLUMNS, rows)
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    print(table.groupby(["label", "split"]).size().unstack(fill_value=0).to_string())

@@ -1,0 +1,42 @@
+def acquire_arguments():
+    """The command line of the source that the config names."""
+    source = config["source"]
+    if source == "kaggle":
+        words = [source, "--dataset", config["kaggle"]["dataset"]]
+        if config["kaggle"]["version"]:
+            words += ["--version", config["kaggle"]["version"]]
+    elif source == "archive":
+        words = [source, "--path", config["path"]]
+    else:
+        words = [source]
+        for key, value in config["synthetic"].items():
+            words += [f"--{key}", value]
+    if config["sha256"] and source != "synthetic":
+        words += ["--sha256", config["sha256"]]
+    return shlex.join(map(str, words))
+
+
+# A folder is used where it is: nothing to acquire.
+if config["source"] != "folder":
+
+    checkpoint acquire:
+        """Download, unpack or generate the clips."""
+        input:
+            archive=config["path"] if config["source"] == "archive" else [],
+            # An edit of the generator makes other clips; one of the downloader does not.
+            code=code("synthetic") if config["source"] == "synthetic" else [],
+        output:
+            clips=directory(f"{RUN}/dataset/clips"),
+        log:
+            f"{RUN}/logs/acquire.log",
+        benchmark:
+            f"{RUN}/benchmarks/acquire.tsv"
+        conda:
+            "../../envs/video.yaml"
+        threads: 8 if config["source"] == "synthetic" else 1
+        resources:
+            mem_mb=2000,
+        params:
+            source=acquire_arguments(),
+        shell:
+            "python -m noctact acquire {params.source} --output {output.clips:q} 2> {log:q}"

@@ -1,0 +1,108 @@
+import ast
+import functools
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import psutil
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+LIBRARY = Path(workflow.basedir, "workflow")
+sys.path.insert(0, str(LIBRARY))
+
+from noctact.clips import list_clips, shard_of
+from noctact.config import check, model_settings
+from noctact.errors import NoctactError
+from noctact.memory import training_mb
+
+# The jobs run `python -m noctact` from these sources, installed or not, by the Python that runs
+# Snakemake; a conda environment puts its own Python before it.
+os.environ.update(
+    PYTHONPATH=str(LIBRARY),
+    PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]),
+)
+
+# `snakemake --cores 8` must not fill the memory with trainings that each fit alone. On a cluster
+# each job has its own; a profile that sets mem_mb (to any number) lifts this limit.
+if "mem_mb" not in workflow.global_resources:
+    workflow.register_resource("mem_mb", int(psutil.virtual_memory().total * 0.9 / 1e6))
+
+
+@functools.cache
+def clips_in(root):
+    try:
+        return list_clips(Path(root), config["classes"])[0]
+    except NoctactError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def clip_root(wildcards):
+    """The folder of clips, once it is there."""
+    if config["source"] == "folder":
+        return config["path"]
+    return checkpoints.acquire.get().output.clips
+
+
+def clip_files(wildcards):
+    """The clips; those of one shard for a rule with the wildcard `shard`."""
+    clips = clips_in(clip_root(wildcards))
+    if hasattr(wildcards, "shard"):
+        shards = config["frames"]["shards"]
+        clips = [
+            clip
+            for clip in clips
+            if shard_of(clip.video_id, shards) == int(wildcards.shard)
+        ]
+    return [str(clip.path) for clip in clips]
+
+
+@functools.cache
+def code(*modules):
+    """The source files of `modules` of the library and of what they import from it.
+
+    As inputs of a rule they are compared by content, so that an edit runs again what it touches,
+    and nothing else.
+    """
+    found, waiting = {}, ["noctact", *(f"noctact.{name}" for name in modules)]
+    while waiting:
+        name = waiting.pop()
+        path = LIBRARY.joinpath(*name.split("."))
+        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        if name in found or not file.exists():
+            continue
+        found[name] = os.path.relpath(file)
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                # `from noctact import video` names a file, `from noctact.video import decode` not.
+                waiting += [
+                    node.module,
+                    *(f"{node.module}.{part.name}" for part in node.names),
+                ]
+    return sorted(found.values())
+
+
+try:
+    config.update(check(config))
+    if config["source"] == "folder":
+        clips_in(config["path"])
+except NoctactError as error:
+    raise WorkflowError(str(error)) from None
+
+RUN = f"results/{config['run']}"
+MODELS = config["models"]
+SHARDS = [f"{number:03}" for number in range(config["frames"]["shards"])]
+FRAMES = (
+    config["frames"]["count"],
+    config["frames"]["height"],
+    config["frames"]["width"],
+)
+
+
+wildcard_constraints:
+    shard=r"\d{3}",
+    model="|".join(MODELS),

@@ -1,0 +1,29 @@
+rule evaluate:
+    """Predict the val and test clips."""
+    input:
+        model=f"{RUN}/models/{{model}}/model.keras",
+        split=f"{RUN}/split/split.csv",
+        shards=expand(f"{RUN}/frames/shard-{{shard}}.h5", shard=SHARDS),
+        code=code("evaluate"),
+    output:
+        predictions=f"{RUN}/models/{{model}}/predictions.csv",
+    log:
+        f"{RUN}/logs/evaluate_{{model}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/evaluate_{{model}}.tsv"
+    conda:
+        "../../envs/training.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=lambda wildcards: training_memory(wildcards.model),
+    params:
+        batch_size=16,
+    shell:
+        "python -m noctact evaluate"
+        " --model {input.model:q}"
+        " --split {input.split:q}"
+        " --shards {input.shards:q}"
+        " --batch-size {params.batch_size}"
+        " --threads {threads}"
+        " --output {output.predictions:q}"
+        " 2> {log:q}"

@@ -1,0 +1,26 @@
+rule index:
+    """List the clips: what there is, how large, which content, which shard."""
+    input:
+        clips=clip_files,
+        code=code("index"),
+    output:
+        manifest=f"{RUN}/dataset/manifest.csv",
+        rejected=f"{RUN}/dataset/rejected.csv",
+    log:
+        f"{RUN}/logs/index.log",
+    benchmark:
+        f"{RUN}/benchmarks/index.tsv"
+    conda:
+        "../../envs/video.yaml"
+    resources:
+        mem_mb=500,
+    params:
+        root=clip_root,
+        shards=config["frames"]["shards"],
+    shell:
+        "python -m noctact index"
+        " --clips {params.root:q}"
+        " --shards {params.shards}"
+        " --manifest {output.manifest:q}"
+        " --rejected {output.rejected:q}"
+        " 2> {log:q}"
