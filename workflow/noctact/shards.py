@@ -79,6 +79,12 @@ class Shards:
             self._place |= {name: (file, row) for row, name in enumerate(names)}
 
     def read(self, video_ids: Sequence[str]) -> NDArray[np.uint8]:
-        """Frames of `video_ids`, in their order: uint8 (clips, count, height, width, 3)."""
+        """Frames of `video_ids`, in their order: uint8 (clips, count, height, width, 3).
+
+        Raises NoctactError for a clip that is in none of the shards.
+        """
+        missing = [name for name in video_ids if name not in self._place]
+        if missing:
+            raise NoctactError(f"{missing[0]}: not in the shards; run stage extract again")
         places = [self._place[name] for name in video_ids]
         return np.stack([self._open[file]["frames"][row] for file, row in places])

@@ -58,7 +58,9 @@ def clip_files(wildcards):
             for clip in clips
             if shard_of(clip.video_id, shards) == int(wildcards.shard)
         ]
-    return [str(clip.path) for clip in clips]
+    # Snakemake takes braces for wildcards, in a function's answer too. A clip of such a name is used
+    # all the same: the stages list the folder themselves.
+    return [str(clip.path) for clip in clips if not set("{}") & set(str(clip.path))]
 
 
 @functools.cache

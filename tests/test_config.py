@@ -1,0 +1,147 @@
+"""The config: schema, defaults, reference, and a clear line for each mistake."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from noctact.config import check, load_schema, model_settings, reference
+from noctact.errors import NoctactError
+from noctact.train import Settings
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = sorted((ROOT / "config").glob("*.yaml"))
+
+
+def leaves(tree, path=()):
+    """(path, schema) of every key in the schema `tree`, from the top down."""
+    for key, part in tree.get("properties", {}).items():
+        yield (*path, key), part
+        yield from leaves(part, (*path, key))
+
+
+def read(file: Path):
+    return yaml.safe_load(file.read_text(encoding="utf-8"))
+
+
+def test_schema_is_valid_and_explains_every_key():
+    jsonschema.Draft202012Validator.check_schema(load_schema())
+    for path, part in leaves(load_schema()):
+        assert part.get("description"), path
+        assert "default" in part, path
+
+
+def test_config_yaml_states_the_defaults():
+    assert check({}) == check(read(ROOT / "config/config.yaml"))
+
+
+def test_config_yaml_names_every_key_but_the_generator():
+    config = read(ROOT / "config/config.yaml")
+    for path, _ in leaves(load_schema()):
+        at = config
+        for key in path:
+            if path[0] != "synthetic":
+                assert key in at, path
+                at = at[key]
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.name)
+def test_shipped_configs_pass(file):
+    assert check(read(file))["models"] == [
+        "simple_rnn",
+        "lstm",
+        "gru",
+        "cnn_simple_rnn",
+        "cnn_lstm",
+        "cnn_gru",
+    ]
+
+
+def test_reference_is_up_to_date():
+    assert (ROOT / "config/README.md").read_text(encoding="utf-8") == reference(), "make docs"
+
+
+def test_reference_names_every_key():
+    text = reference()
+    for path, part in leaves(load_schema()):
+        assert f"`{'.'.join(path)}`" in text
+        assert part["description"] in text
+
+
+def test_defaults_are_the_published_protocol():
+    config = check({})
+    assert config["frames"] | {"shards": 0} == {
+        "count": 10,
+        "height": 240,
+        "width": 320,
+        "shards": 0,
+    }
+    assert config["training"] == {
+        "loss": "msle",
+        "optimizer": "adam",
+        "learning_rate": 1e-4,
+        "batch_size": 64,
+        "epochs": 50,
+        "dropout": 0.5,
+        "units": [128, 64, 32],
+        "precision": "float32",
+        "seed": 1,
+    }
+
+
+def test_partial_sections_get_the_other_defaults_and_the_input_stays_as_it_was():
+    given = {"frames": {"height": 48}}
+    assert check(given)["frames"]["width"] == 320
+    assert given == {"frames": {"height": 48}}
+
+
+def test_per_model_changes_one_model_only():
+    config = check({"per_model": {"gru": {"learning_rate": 0.01, "units": [5]}}})
+    assert json.loads(model_settings(config, "gru"))["units"] == [5]
+    assert json.loads(model_settings(config, "lstm")) == config["training"]
+    assert set(config["training"]) == set(Settings._fields)
+
+
+def test_swapped_values_make_other_settings():
+    one = check({"per_model": {"gru": {"batch_size": 3, "epochs": 7}}})
+    other = check({"per_model": {"gru": {"batch_size": 7, "epochs": 3}}})
+    assert model_settings(one, "gru") != model_settings(other, "gru")
+
+
+@pytest.mark.parametrize(
+    ("config", "parts"),
+    [
+        ({"modles": []}, ["'modles' was unexpected", "the keys here are run, source"]),
+        ({"training": {"lr": 1}}, ["training", "'lr' was unexpected", "learning_rate"]),
+        ({"training": {"learning_rate": "1e-4"}}, ["training.learning_rate", "'1e-4'"]),
+        ({"training": {"loss": "mse"}}, ["training.loss", "'mse' is not one of", "msle"]),
+        ({"training": {"epochs": 0}}, ["training.epochs", "minimum of 1"]),
+        ({"training": {"dropout": 1}}, ["training.dropout", "1"]),
+        ({"training": {"units": []}}, ["training.units"]),
+        ({"per_model": {"gru": {"unit": 3}}}, ["per_model.gru", "'unit' was unexpected"]),
+        ({"per_model": {"grru": {}}}, ["no model grru", "cnn_gru"]),
+        ({"models": ["gru", "transformer"]}, ["no model transformer", "cnn_gru"]),
+        ({"models": []}, ["models"]),
+        ({"models": ["gru", "gru"]}, ["models"]),
+        ({"run": "a/b"}, ["run", "'a/b'"]),
+        ({"run": "../up"}, ["run"]),
+        ({"source": "youtube"}, ["source", "'youtube'", "kaggle"]),
+        ({"source": "folder"}, ["path", "source: folder"]),
+        ({"source": "archive"}, ["path", "source: archive"]),
+        ({"split": {"val": 0.5, "test": 0.5}}, ["split", "nothing to train on"]),
+        ({"split": {"val": 0}}, ["split.val"]),
+        ({"classes": 1}, ["classes"]),
+        ({"sha256": "abc"}, ["sha256"]),
+        ({"kaggle": {"dataset": "name"}}, ["kaggle.dataset"]),
+        ({"frames": None}, ["frames", "None is not of type 'object'"]),
+    ],
+)
+def test_mistakes_are_named(config, parts):
+    with pytest.raises(NoctactError) as caught:
+        check(config)
+    message = str(caught.value)
+    assert message.startswith("config key")
+    assert "\n" not in message
+    assert all(part in message for part in parts), message

@@ -1,0 +1,253 @@
+"""The workflow through `snakemake` alone, from video files to the comparison."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from noctact.memory import training_mb
+
+ROOT = Path(__file__).parents[1]
+MODELS = ["simple_rnn", "lstm", "gru", "cnn_simple_rnn", "cnn_lstm", "cnn_gru"]
+SMALL = {
+    "frames": {"count": 10, "height": 30, "width": 40, "shards": 2},
+    "training": {"epochs": 2, "batch_size": 16, "units": [16, 8]},
+    "threads": 1,
+}
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """The sources alone, as in a fresh clone."""
+    return copy_sources(tmp_path / "checkout")
+
+
+def copy_sources(target: Path) -> Path:
+    target.mkdir()
+    shutil.copy(ROOT / "Snakefile", target)
+    for folder in ("workflow", "config", "envs"):
+        ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
+        shutil.copytree(ROOT / folder, target / folder, ignore=ignore)
+    (target / "profiles").symlink_to("workflow/profiles")
+    return target
+
+
+def snakemake(checkout: Path, *words: str, config: dict | None = None):
+    """Run Snakemake as a user would; its output is stdout and stderr in one."""
+    if config is not None:
+        (checkout / "my.yaml").write_text(yaml.safe_dump(config, allow_unicode=True))
+        words = (*words, "--configfile", "my.yaml")
+    command = [str(Path(sys.executable).with_name("snakemake")), "--cores", "2", *words]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    return subprocess.run(
+        command,
+        cwd=checkout,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+def planned(output: str) -> dict[str, int]:
+    """Jobs by rule, from the table of a dry run."""
+    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", output, re.M)}
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
+    return {
+        str(file): (file.lstat().st_size, file.lstat().st_mtime_ns)
+        for file in sorted(folder.rglob("*"))
+    }
+
+
+@pytest.fixture
+def few_clips(tmp_path, make_clip):
+    """A folder of two classes of three clips with odd names, and files that are no clips."""
+    names = {
+        "Ein 'Gruß'": ["-dash.mkv", 'quo"te.mkv', "sp ace, comma.mkv"],
+        "kick": ["{braces}.mkv", "視頻 ü.mkv", "$HOME;`x`&\n.mkv"],
+    }
+    root = tmp_path / "clips" / "deeper"
+    for label, files in names.items():
+        for number, name in enumerate(files):
+            make_clip(root / label / name, range(4 + number, 16 + number))
+    (root / "kick" / "broken.mp4").write_bytes(b"no video at all" * 100)
+    (root / "kick" / "empty.mp4").touch()
+    (root / "kick" / "gone.mp4").symlink_to("nowhere.mp4")
+    return tmp_path / "clips"
+
+
+def test_odd_names_and_broken_clips_reach_the_split(checkout, few_clips):
+    before = snapshot(few_clips)
+    config = SMALL | {"run": "odd", "source": "folder", "path": str(few_clips)}
+    done = snakemake(checkout, "results/odd/split/split.csv", config=config)
+    assert done.returncode == 0, done.stdout
+    split = pd.read_csv(checkout / "results/odd/split/split.csv")
+    assert len(split) == 6
+    assert set(split["split"]) == {"train", "val", "test"}
+    assert split.groupby("label")["split"].nunique().tolist() == [3, 3]
+    assert "kick/$HOME;`x`&\n.mkv" in split["video_id"].tolist()
+    quarantine = pd.read_csv(checkout / "results/odd/dataset/quarantine.csv")
+    reasons = dict(zip(quarantine["video_id"], quarantine["reason"], strict=True))
+    assert list(reasons) == ["kick/broken.mp4", "kick/empty.mp4", "kick/gone.mp4"]
+    assert "not a video, or damaged" in reasons["kick/broken.mp4"]
+    assert reasons["kick/empty.mp4"] == "an empty file"
+    assert "a link to a file that does not exist" in reasons["kick/gone.mp4"]
+    assert "3 in quarantine (kick: 3)" in done.stdout
+    assert snapshot(few_clips) == before
+
+
+def test_archive_is_unpacked_and_indexed(checkout, few_clips):
+    archive = checkout / "clips.zip"
+    with zipfile.ZipFile(archive, "w") as zipped:
+        for file in sorted(few_clips.rglob("*.mkv")):
+            zipped.write(file, file.relative_to(few_clips))
+    config = SMALL | {"run": "zip", "source": "archive", "path": "clips.zip"}
+    target = "results/zip/dataset/quarantine.csv"
+    done = snakemake(checkout, target, config=config)
+    assert done.returncode == 0, done.stdout
+    manifest = pd.read_csv(checkout / "results/zip/dataset/manifest.csv")
+    assert len(manifest) == 6
+    assert all((checkout / path).exists() for path in manifest["path"])
+    assert "Nothing to be done" in snakemake(checkout, target, config=config).stdout
+
+
+def bad_folders(root: Path) -> Path:
+    for label in ("a", "b"):
+        for name in ("1.mp4", "2.mp4", "3.mp4"):
+            (root / label).mkdir(parents=True, exist_ok=True)
+            (root / label / name).write_bytes(b"x")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("spoil", "config", "parts"),
+    [
+        (lambda root: None, {"modles": 1}, ["config key", "'modles'", "config/README.md"]),
+        (lambda root: None, {"training": {"lr": 1}}, ["config key training", "'lr'"]),
+        (lambda root: None, {"training": {"epochs": "many"}}, ["training.epochs", "'many'"]),
+        (lambda root: None, {"models": ["gru", "bert"]}, ["no model bert", "cnn_gru"]),
+        (lambda root: None, {"classes": 3}, ["classes: 3 expected", "holds 2", "a, b"]),
+        (lambda root: None, {"path": None}, ["config key path"]),
+        (lambda root: None, {"path": "nowhere/at all"}, ["nowhere/at all", "no such folder"]),
+        (lambda root: (root / "c").mkdir(), {}, ["c: a class with no clip"]),
+        (
+            lambda root: [(root / "b" / name).unlink() for name in ("1.mp4", "2.mp4")],
+            {},
+            ["b: a class with one clip"],
+        ),
+        (lambda root: shutil.rmtree(root / "b"), {}, ["one class only"]),
+        (
+            lambda root: [
+                (root / "a" / name).write_bytes(b"x") for name in ("u\u0308.mp4", "\u00fc.mp4")
+            ],
+            {},
+            ["a clip of the same name"],
+        ),
+        (shutil.rmtree, {}, ["no such folder"]),
+    ],
+)
+def test_bad_input_stops_before_work_starts(checkout, tmp_path, spoil, config, parts):
+    root = bad_folders(tmp_path / "clips")
+    spoil(root)
+    done = snakemake(checkout, config=SMALL | {"source": "folder", "path": str(root)} | config)
+    assert done.returncode == 1
+    assert all(part in done.stdout for part in parts), done.stdout
+    assert "Traceback" not in done.stdout
+    assert not (checkout / "results").exists()
+
+
+def test_default_config_plans_noctact_in_full(checkout):
+    done = snakemake(checkout, "-n")
+    assert done.returncode == 0, done.stdout
+    jobs = planned(done.stdout)
+    assert jobs["acquire"] == jobs["index"] == jobs["split"] == jobs["compare"] == 1
+    assert jobs["extract"] == 16
+    assert jobs["evaluate"] == 6
+    assert all(jobs[f"train_{model}"] == 1 for model in MODELS)
+
+
+@pytest.mark.parametrize("config", ["demo", "published"])
+def test_other_configs_plan(checkout, config):
+    done = snakemake(checkout, "-n", "--configfile", f"config/{config}.yaml")
+    assert done.returncode == 0, done.stdout
+    assert planned(done.stdout)["evaluate"] == 6
+
+
+def test_trainings_reserve_their_memory(checkout):
+    done = snakemake(checkout, "-n", "--workflow-profile", "none")
+    reserved = dict(re.findall(r"rule train_(\w+):.*?mem_mb=(\d+)", done.stdout, re.S))
+    assert reserved == {
+        model: str(training_mb(model, (10, 240, 320), [128, 64, 32], 64)) for model in MODELS
+    }
+
+
+def check_run(run: Path, classes: int) -> pd.DataFrame:
+    """All files of the contract are there; returns the summary."""
+    manifest = pd.read_csv(run / "dataset/manifest.csv")
+    assert list(manifest) == ["video_id", "path", "label", "bytes", "sha256", "shard"]
+    split = pd.read_csv(run / "split/split.csv", dtype=str)
+    assert list(split) == ["video_id", "label", "group", "split"]
+    assert set(split["video_id"]) | set(
+        pd.read_csv(run / "dataset/quarantine.csv")["video_id"]
+    ) >= set(manifest["video_id"])
+    assert split.groupby("group")["split"].nunique().max() == 1
+    for model in MODELS:
+        folder = run / "models" / model
+        assert (folder / "model.keras").stat().st_size > 1000
+        history = pd.read_csv(folder / "history.csv")
+        assert list(history) == ["epoch", "loss", "accuracy", "val_loss", "val_accuracy"]
+        predictions = pd.read_csv(folder / "predictions.csv")
+        assert len(predictions) == (split["split"] != "train").sum()
+        assert predictions.filter(like="p_").shape[1] == classes
+        for suffix in ("png", "svg"):
+            assert (run / f"comparison/confusion/{model}.{suffix}").stat().st_size > 1000
+    for name in ("loss.png", "loss.svg", "accuracy.png", "accuracy.svg"):
+        assert (run / "comparison" / name).stat().st_size > 1000
+    summary = pd.read_csv(run / "comparison/summary.csv")
+    assert summary["model"].tolist() == MODELS
+    return summary
+
+
+@pytest.mark.parametrize("name", ["ut_interaction_set1", "ut_person_crops_set1"])
+def test_real_recordings_run_to_the_comparison(checkout, data, name):
+    before = snapshot(data / name)
+    pattern = r"^\d+_(?P<group>\d+)_"
+    config = SMALL | {
+        "run": name,
+        "source": "folder",
+        "path": str(data / name),
+        "groups": {"pattern": pattern},
+    }
+    done = snakemake(checkout, config=config)
+    assert done.returncode == 0, done.stdout
+    run = checkout / "results" / name
+    check_run(run, classes=6)
+    groups = pd.read_csv(run / "dataset/groups.csv", dtype=str)
+    named = groups["video_id"].str.extract(r"/\d+_(\d+)_")[0]
+    assert (groups["group"] == named).all()
+    assert snapshot(data / name) == before
+    assert "Nothing to be done" in snakemake(checkout, config=config).stdout
+    config["per_model"] = {"gru": {"learning_rate": 0.001}}
+    jobs = planned(snakemake(checkout, "-n", config=config).stdout)
+    assert jobs == {"train_gru": 1, "evaluate": 1, "compare": 1, "all": 1, "total": 4}
+
+
+def test_demo_learns_what_new_recordings_do(checkout):
+    words = ["--configfile", "config/demo.yaml"]
+    done = snakemake(checkout, *words)
+    assert done.returncode == 0, done.stdout
+    summary = check_run(checkout / "results/demo", classes=12).set_index("model")
+    split = pd.read_csv(checkout / "results/demo/split/split.csv")
+    assert len(split) >= 200
+    assert summary.loc["cnn_gru", "test_accuracy"] >= 3 / 12
+    assert "Nothing to be done" in snakemake(checkout, *words).stdout
