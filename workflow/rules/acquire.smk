@@ -39,4 +39,6 @@ if config["source"] != "folder":
         params:
             source=acquire_arguments(),
         shell:
-            "python -m noctact acquire {params.source} --output {output.clips:q} 2> {log:q}"
+            "python -m noctact acquire {params.source}"
+            + (" --workers {threads}" if config["source"] == "synthetic" else "")
+            + " --output {output.clips:q} 2> {log:q}"

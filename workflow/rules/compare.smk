@@ -14,9 +14,12 @@ rule compare:
             caption="../report/summary.rst",
             category="Summary",
         ),
-        curves=report(
-            expand(f"{COMPARISON}/{{figure}}.png", figure=["loss", "accuracy"]),
-            caption="../report/curves.rst",
+        loss=report(
+            f"{COMPARISON}/loss.png", caption="../report/loss.rst", category="Curves"
+        ),
+        accuracy=report(
+            f"{COMPARISON}/accuracy.png",
+            caption="../report/accuracy.rst",
             category="Curves",
         ),
         confusion=report(
