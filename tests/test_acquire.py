@@ -22,8 +22,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import noctact
 import pytest
+
+import noctact
 from noctact import download
 from noctact.__main__ import main
 from noctact.download import ATTEMPTS, CHUNK

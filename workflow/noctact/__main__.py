@@ -42,7 +42,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         module.run(args)
     except (NoctactError, OSError) as error:
-        print(f"noctact {stage}: {error}", file=sys.stderr)
+        # One line, whatever a file may be called.
+        print(f"noctact {stage}:", *str(error).splitlines(), file=sys.stderr)
         return 1
     return 0
 

@@ -10,7 +10,8 @@ import pandas as pd
 from scipy.cluster.hierarchy import DisjointSet
 
 from noctact.errors import NoctactError
-from noctact.index import QUARANTINE, write_csv
+from noctact.index import MANIFEST
+from noctact.tables import QUARANTINE, read_csv, write_csv
 
 GROUPS = ("video_id", "group", "evidence")
 
@@ -87,13 +88,18 @@ def audit(
     """Gather the `faults` files into `quarantine`; write the groups of the clips that are left.
 
     Prints how many clips are in the quarantine, by class, since what is left out can tilt the
-    comparison.
+    comparison. Raises NoctactError when no clip is left.
     """
-    clips = pd.read_csv(manifest, dtype=str, keep_default_na=False)
-    bad = pd.concat([read_strings(file) for file in faults]).sort_values("video_id")
+    clips = pd.DataFrame(read_csv(manifest, MANIFEST), columns=MANIFEST)
+    unusable = [row for file in faults for row in read_csv(file, QUARANTINE)]
+    bad = pd.DataFrame(unusable, columns=QUARANTINE).sort_values("video_id")
     usable = clips[~clips["video_id"].isin(bad["video_id"])]
     if usable.empty:
-        raise NoctactError(f"{quarantine}: every clip is in it; see the reasons there")
+        first = bad.iloc[0]
+        raise NoctactError(
+            f"none of the {len(bad)} clips can be used; the first, {first['path']}: "
+            f"{first['reason']}"
+        )
     rows = group_clips(usable, pattern)
     write_csv(quarantine, QUARANTINE, bad.itertuples(index=False))
     write_csv(groups, GROUPS, rows)
@@ -102,11 +108,6 @@ def audit(
         by_class = bad["video_id"].str.split("/").str[0].value_counts().sort_index()
         counts = ", ".join(f"{label}: {count}" for label, count in by_class.items())
         print(f"{len(bad)} in quarantine ({counts}); reasons: {quarantine}")
-
-
-def read_strings(file: Path) -> pd.DataFrame:
-    """A CSV whose every cell is text ("NA" and "1" are fine names for a class)."""
-    return pd.read_csv(file, dtype=str, keep_default_na=False)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

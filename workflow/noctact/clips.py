@@ -4,13 +4,20 @@ Standard library only: every job of a cluster run parses the Snakefile, which im
 """
 
 import hashlib
-import mimetypes
 import os
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
 from noctact.errors import NoctactError
+
+# Not the module mimetypes: what it knows differs from system to system.
+# fmt: off
+VIDEO_SUFFIXES = {
+    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts",
+    ".ogv", ".ts", ".webm", ".wmv",
+}
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -38,11 +45,7 @@ def is_visible(path: Path) -> bool:
 
 def holds_video(folder: Path) -> bool:
     """True when `folder` itself holds a file that is named as a video."""
-    return any(
-        (mimetypes.guess_type(file.name)[0] or "").startswith("video/")
-        for file in visible(folder)
-        if file.is_file()
-    )
+    return any(file.suffix.lower() in VIDEO_SUFFIXES for file in visible(folder) if file.is_file())
 
 
 def visible(folder: Path) -> list[Path]:
@@ -72,11 +75,18 @@ def clip_folder(root: Path) -> Path:
     raise NoctactError(f"{root}: no video found; the layout is <class>/<clip>, a folder a class")
 
 
+def is_utf8(name: str) -> bool:
+    """False for a file name whose bytes are not UTF-8 (Python keeps them as surrogates)."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def fault(file: Path) -> str | None:
     """Why `file` can't be a clip, by a look from outside; None when nothing speaks against it."""
-    try:
-        file.name.encode()
-    except UnicodeEncodeError:
+    if not is_utf8(file.name):
         return "the file name is not valid UTF-8; rename the file"
     if file.is_symlink() and not file.exists():
         return "a link to a file that does not exist"
@@ -96,11 +106,12 @@ def list_clips(root: Path, classes: int | None = None) -> tuple[list[Clip], list
 
     Classes are the visible sub-folders of the clip folder. Raises NoctactError for fewer than
     two classes, another number of them than `classes` (when given), a class without a clip, a
-    class with one clip (it can't be trained and tested), and two clips whose names differ only in
-    how Unicode composes their letters.
+    class with one clip (it can't be trained and tested), two clips or classes whose names differ
+    only in how Unicode composes their letters, and a class whose name is not UTF-8.
     """
     folder = clip_folder(root)
     clips: dict[str, Clip] = {}
+    labels: set[str] = set()
     rejected = []
     class_folders = [path for path in visible(folder) if path.is_dir()]
     if len(class_folders) < 2:
@@ -111,7 +122,14 @@ def list_clips(root: Path, classes: int | None = None) -> tuple[list[Clip], list
             f"config key classes: {classes} expected, {folder} holds {len(class_folders)}: {names}"
         )
     for class_folder in class_folders:
+        if not is_utf8(class_folder.name):
+            raise NoctactError(f"{class_folder}: not valid UTF-8; rename the folder")
         label = unicodedata.normalize("NFC", class_folder.name)
+        if label in labels:
+            raise NoctactError(
+                f"{class_folder}: a class of the same name is there; rename one of them"
+            )
+        labels.add(label)
         found = 0
         for file in visible(class_folder):
             video_id = unicodedata.normalize("NFC", f"{label}/{file.name}")

@@ -8,10 +8,10 @@ import pandas as pd
 
 from noctact import backend
 from noctact.atomic import replacing
-from noctact.audit import read_strings
 from noctact.batches import Batches
 from noctact.errors import NoctactError
 from noctact.shards import Shards
+from noctact.tables import SPLIT, read_csv
 
 import keras  # isort: skip - after noctact.backend, which chooses the backend
 
@@ -73,8 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the stage."""
     backend.configure(args.threads, seed=0)
-    table = predict(
-        load(args.model), read_strings(args.split), Shards(args.shards), args.batch_size
-    )
+    split = pd.DataFrame(read_csv(args.split, SPLIT), columns=SPLIT)
+    table = predict(load(args.model), split, Shards(args.shards), args.batch_size)
     with replacing(args.output) as partial:
         table.to_csv(partial, index=False)

@@ -11,8 +11,10 @@ from tqdm import tqdm
 
 from noctact.atomic import replacing
 from noctact.clips import Clip, list_clips, shard_of
-from noctact.index import QUARANTINE, write_csv
+from noctact.errors import NoctactError
+from noctact.index import positive
 from noctact.shards import ClipFrames, write_shard
+from noctact.tables import QUARANTINE, write_csv
 from noctact.video import UndecodableError, read_frames
 
 
@@ -39,8 +41,11 @@ def extract(
 ) -> None:
     """Write the frames of the clips of shard `shard` of `shards`, and what could not be decoded.
 
-    `shape` is (count, height, width) of the frames of a clip.
+    `shape` is (count, height, width) of the frames of a clip. Raises NoctactError for a shard that
+    is none of the `shards`, and as `clips.list_clips` does.
     """
+    if not 0 <= shard < shards:
+        raise NoctactError(f"shard {shard} of {shards}: shards count from 0 to {shards - 1}")
     cv2.setNumThreads(1)
     # What FFmpeg says of a damaged clip is in the quarantine; its log would only repeat it.
     av.logging.set_level(av.logging.PANIC)
@@ -63,10 +68,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of the stage."""
     parser.add_argument("--clips", type=Path, required=True, help="folder of <class>/<clip>")
     parser.add_argument("--shard", type=int, required=True, help="which shard, from 0")
-    parser.add_argument("--shards", type=int, required=True, help="number of shards")
-    parser.add_argument("--count", type=int, required=True, help="frames a clip")
-    parser.add_argument("--height", type=int, required=True, help="pixels")
-    parser.add_argument("--width", type=int, required=True, help="pixels")
+    parser.add_argument("--shards", type=positive, required=True, help="number of shards")
+    parser.add_argument("--count", type=positive, required=True, help="frames a clip")
+    parser.add_argument("--height", type=positive, required=True, help="pixels")
+    parser.add_argument("--width", type=positive, required=True, help="pixels")
     parser.add_argument("--output", type=Path, required=True, help="HDF5 file to write")
     parser.add_argument("--quarantine", type=Path, required=True, help="CSV to write")
 

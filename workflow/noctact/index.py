@@ -1,17 +1,14 @@
 """Stage index: the manifest of all clips."""
 
 import argparse
-import csv
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from noctact.atomic import replacing
 from noctact.clips import list_clips, shard_of
+from noctact.tables import QUARANTINE, write_csv
 
 MANIFEST = ("video_id", "path", "label", "bytes", "sha256", "shard")
-QUARANTINE = ("video_id", "path", "reason")
 
 
 def sha256(file: Path) -> str:
@@ -23,14 +20,6 @@ def sha256(file: Path) -> str:
 def printable(path: Path) -> str:
     """`path` as text; bytes that are not UTF-8 become the replacement character."""
     return os.fsencode(path).decode(errors="replace")
-
-
-def write_csv(file: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write `rows` under a header of `columns`, complete or not at all."""
-    with replacing(file) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
 
 
 def index(root: Path, shards: int, manifest: Path, rejected: Path) -> None:
@@ -56,10 +45,18 @@ def index(root: Path, shards: int, manifest: Path, rejected: Path) -> None:
     print(f"{len(rows)} clips, {len(faults)} files rejected")
 
 
+def positive(text: str) -> int:
+    """A whole number from 1 on, for argparse."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of the stage."""
     parser.add_argument("--clips", type=Path, required=True, help="folder of <class>/<clip>")
-    parser.add_argument("--shards", type=int, required=True, help="number of shards")
+    parser.add_argument("--shards", type=positive, required=True, help="number of shards")
     parser.add_argument("--manifest", type=Path, required=True, help="CSV to write")
     parser.add_argument("--rejected", type=Path, required=True, help="CSV to write")
 

@@ -9,11 +9,13 @@ old ones. A name is a text and its last number (`Run_g07_c02` is `Run_g07_c` and
 Places below `test` go to test, those from there to `test + val` to val, the others to train. The
 multiples of the golden ratio spread evenly, however many they are (D. E. Knuth, The Art of Computer
 Programming, volume 3, section 6.4), so recordings numbered in a row meet the fractions within three
-recordings, class by class; names without numbers meet them as independent draws do.
+recordings, class by class (four from some 200 recordings on); names without numbers meet them as
+independent draws do.
 
 A small class may be left without a recording in one of the splits. Then the nearest recording is
-lent from another split; it goes back when the class has grown. That is the one case where adding
-clips moves an old one, and it is reported.
+lent from another split; it goes back when the class has grown. Adding clips moves an old one in two
+cases only: when a loan, which is reported, begins or ends, and when an added clip shows two
+recordings to be one, or is a copy of a clip that had no group name.
 """
 
 import argparse
@@ -25,11 +27,10 @@ from pathlib import Path
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
-from noctact.audit import read_strings
+from noctact.audit import GROUPS
 from noctact.errors import NoctactError
-from noctact.index import write_csv
+from noctact.tables import SPLIT, read_csv, write_csv
 
-COLUMNS = ("video_id", "label", "group", "split")
 GOLDEN_64 = 0x9E3779B97F4A7C15  # 2**64 / golden ratio
 
 
@@ -97,6 +98,8 @@ def split_clips(
     `strategy` is `group` (no recording is in two splits), `random` (each clip by itself) or
     `published`.
     """
+    if not (val > 0 and test >= 0 and val + test < 1):
+        raise NoctactError(f"val {val} and test {test}: fractions of 1 that leave some to train on")
     group_of = dict(zip(groups["video_id"], groups["group"], strict=True))
     label_of = {clip: clip.split("/", 1)[0] for clip in group_of}
     if strategy == "published":
@@ -123,7 +126,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the stage."""
-    rows = split_clips(read_strings(args.groups), args.strategy, args.val, args.test, args.seed)
-    write_csv(args.output, COLUMNS, rows)
-    table = pd.DataFrame(rows, columns=COLUMNS)
+    groups = pd.DataFrame(read_csv(args.groups, GROUPS), columns=GROUPS)
+    rows = split_clips(groups, args.strategy, args.val, args.test, args.seed)
+    write_csv(args.output, SPLIT, rows)
+    table = pd.DataFrame(rows, columns=SPLIT)
     print(table.groupby(["label", "split"]).size().unstack(fill_value=0).to_string())

@@ -19,11 +19,11 @@ import pandas as pd
 
 from noctact import backend
 from noctact.atomic import replacing
-from noctact.audit import read_strings
 from noctact.batches import Batches
 from noctact.errors import NoctactError
 from noctact.models import build_model
 from noctact.shards import Shards
+from noctact.tables import SPLIT, read_csv
 
 import keras  # isort: skip - after noctact.backend, which chooses the backend
 
@@ -269,5 +269,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the stage."""
     settings = parse_settings(args.settings)
+    split = pd.DataFrame(read_csv(args.split, SPLIT), columns=SPLIT)
     shards = Shards(args.shards)
-    train(args.model, settings, read_strings(args.split), shards, args.threads, args.output)
+    train(args.model, settings, split, shards, args.threads, args.output)

@@ -86,6 +86,8 @@ def read_frames(clip: Path, count: int, height: int, width: int) -> tuple[Image,
     Raises UndecodableError when the file is no video, has no video stream, gives no frame, or
     when decoding breaks off; OSError when the file can't be read.
     """
+    clip.open("rb").close()  # what the system says of an unreadable file is clearer than FFmpeg
+    clip = clip.absolute()  # FFmpeg would take a relative "http:x.mp4" for an address
     try:
         with av.open(str(clip)) as container:
             if not container.streams.video:
