@@ -66,7 +66,7 @@ class Request:
     sent: int = 0  # bytes of the archive
 
 
-Reply = Callable[["Handler"], None]
+Reply = Callable[["Handler"], object]
 
 
 @dataclass
@@ -431,6 +431,22 @@ def test_part_of_another_version_is_not_used(shop: Shop, acquire: Acquire) -> No
     assert shop.ranges == [None]
 
 
+def test_kept_archive_is_used_for_its_own_version_only(shop: Shop, acquire: Acquire) -> None:
+    break_off(shop, acquire)
+    kept = acquire.part.replace(acquire.work / "archive.zip")
+    kept.write_bytes(ARCHIVE)
+    shop.storage.extend([cut(2 * CHUNK), *[cut(0)] * ATTEMPTS])
+    assert acquire.kaggle(shop, "--version", "2").code == 1
+    assert not kept.exists()  # its room is needed
+
+    acquire.part.rename(kept)
+    kept.write_bytes(ARCHIVE)
+    shop.requests.clear()
+    assert acquire.kaggle(shop, "--version", "2").code == 0
+    assert contents(acquire.clips) == CLIPS
+    assert shop.requests == []
+
+
 def test_damaged_note_starts_anew(shop: Shop, acquire: Acquire) -> None:
     break_off(shop, acquire)
     (acquire.work / "archive.zip.json").write_text("{")
@@ -515,9 +531,11 @@ def test_silent_server_times_out_and_is_asked_again(
     shop: Shop, acquire: Acquire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download, "TIMEOUT", (1.0, 0.3))
+    shop.api.append(lambda handler: handler.shop.closing.wait(20))
     shop.storage.append(stall(2 * CHUNK))
     assert acquire.kaggle(shop).code == 0
     assert contents(acquire.clips) == CLIPS
+    assert len(shop.api_requests) == 3
     assert shop.ranges == [None, f"bytes={2 * CHUNK}-"]
 
 
@@ -532,6 +550,7 @@ def test_address_that_is_none(acquire: Acquire) -> None:
     outcome = acquire("kaggle", "--dataset", "owner/night", "--url", "nowhere")
     assert outcome.code == 1
     assert "nowhere/owner/night" in outcome.error
+    assert "check the address" in outcome.error
 
 
 @pytest.mark.parametrize(
@@ -569,12 +588,17 @@ def test_downloaded_archive_that_is_broken_is_deleted(
     assert not list(acquire.clips.parent.iterdir())
 
 
-def test_downloaded_archive_with_another_sum_is_deleted(shop: Shop, acquire: Acquire) -> None:
+def test_downloaded_archive_with_another_sum_is_kept(shop: Shop, acquire: Acquire) -> None:
     outcome = acquire.kaggle(shop, "--sha256", "0" * 64)
     assert outcome.code == 1
     assert "0" * 64 in outcome.error
     assert hashlib.sha256(ARCHIVE).hexdigest() in outcome.error
-    assert not list(acquire.clips.parent.iterdir())
+    assert not acquire.clips.exists()
+    asked = len(shop.api_requests)
+    # The sum was mistyped: mended, it costs no second download.
+    assert acquire.kaggle(shop, "--sha256", hashlib.sha256(ARCHIVE).hexdigest()).code == 0
+    assert contents(acquire.clips) == CLIPS
+    assert len(shop.api_requests) == asked
 
 
 # --- local archives -----------------------------------------------------------------------------
@@ -612,21 +636,14 @@ def test_missing_archive(tmp_path: Path, acquire: Acquire) -> None:
     assert "none.zip" in outcome.error
 
 
-def test_output_that_holds_the_archive_is_refused(archive: Path, tmp_path: Path) -> None:
-    assert main(["acquire", "archive", "--path", str(archive), "--output", str(tmp_path)]) == 1
-    assert archive.read_bytes() == ARCHIVE
-
-
-def test_old_clips_stay_until_new_ones_are_complete(archive: Path, acquire: Acquire) -> None:
+def test_output_that_is_there_is_refused_and_untouched(archive: Path, acquire: Acquire) -> None:
     old = acquire.clips / "old" / "clip.mp4"
     old.parent.mkdir(parents=True)
-    old.write_bytes(b"old")
-    archive.write_bytes(ARCHIVE[:-1000])
-    assert acquire.archive(archive).code == 1
-    assert contents(acquire.clips) == {"old/clip.mp4": b"old"}
-    archive.write_bytes(ARCHIVE)
-    assert acquire.archive(archive).code == 0
-    assert contents(acquire.clips) == CLIPS
+    old.write_bytes(b"mine")
+    outcome = acquire.archive(archive)
+    assert outcome.code == 1
+    assert f"{acquire.clips}: is there already" in outcome.error
+    assert contents(acquire.clips) == {"old/clip.mp4": b"mine"}
 
 
 def test_only_plain_permissions(archive: Path, acquire: Acquire) -> None:
@@ -682,7 +699,7 @@ HOSTILE = {
     "hidden parent": (with_members(("__MACOSX/../bad", b"")), "__MACOSX/../bad", "outside"),
     "absolute": (with_members(("/tmp/bad.mp4", b"")), "/tmp/bad.mp4", "outside"),
     "drive": (with_members(("C:bad.mp4", b"")), "C:bad.mp4", "outside"),
-    "backslash": (with_members(("..\\bad.mp4", b"")), "..\\\\bad.mp4", "outside"),
+    "backslash": (with_members(("walk\\bad.mp4", b"")), "walk\\\\bad.mp4", "outside"),
     "nameless": (with_members((".", b"")), "'.'", "no name"),
     "symlink": (with_members(("link.mp4", b"/etc/passwd"), mode=0o120777), "link.mp4", "link"),
     "device": (with_members(("null", b""), mode=0o20666), "null", "special file"),

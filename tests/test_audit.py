@@ -230,7 +230,7 @@ def test_names_that_look_like_numbers_or_blanks_stay_as_they_are(files):
 def test_nothing_usable_is_an_error(files):
     arguments = files([("A/1", "x")], [("A/1", "no frame")])
     with pytest.raises(
-        NoctactError, match="none of the 1 clips can be used; the first, .*A/1: no frame"
+        NoctactError, match=r"none of the 1 clips can be used; the first, .*A/1: no frame"
     ):
         audit(*arguments)
     assert not arguments[2].exists()

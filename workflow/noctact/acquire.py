@@ -41,12 +41,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             type=_folder,
             required=True,
             metavar="DIR",
-            help="the folder of clips; appears, or is replaced, when complete",
+            help="the folder of clips to make; appears when complete",
         )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Make the folder of clips. Raises NoctactError when the source does not give it whole."""
+    """Make the folder of clips.
+
+    Raises NoctactError when it is there already, whosever it is, and when the source does not give
+    it whole.
+    """
+    if args.output.exists():
+        raise NoctactError(f"{args.output}: is there already; delete it or choose another output")
     args.get(args)
 
 
@@ -67,11 +73,6 @@ def _from_kaggle(args: argparse.Namespace) -> None:
 
 
 def _from_archive(args: argparse.Namespace) -> None:
-    if args.output.resolve() in args.path.resolve().parents:
-        raise NoctactError(
-            f"{args.output}: holds the archive {args.path.name}, which replacing it would delete; "
-            "choose another output"
-        )
     _unpack_checked(args.path, args.sha256, args.output)
 
 

@@ -49,19 +49,20 @@ def room_for(size: int, folder: Path) -> Iterator[None]:
 def check_sha256(archive: Path, expected: str) -> None:
     """Compare the SHA-256 of the file `archive` with `expected` (hex digits, any case).
 
-    Raises BrokenArchive, with both sums, when they differ.
+    Raises NoctactError, with both sums, when they differ. The archive stays: it may be the sum that
+    is wrong, and the archive hours of download.
     """
     with archive.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != expected.lower():
-        raise BrokenArchive(
+        raise NoctactError(
             f"{archive}: sha256 is {found}, expected {expected.lower()}; "
-            "get the archive again, or mend the expected sum"
+            "mend the expected sum, or delete the archive and get it again"
         )
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack the zip file `archive` as `folder`, which appears, or is replaced, when complete.
+    """Unpack the zip file `archive` as `folder`, which appears when complete.
 
     Only plain files and folders are written, with default permissions; the droppings of macOS
     (`__MACOSX/`, `.DS_Store`, `._*`) are left out. `archive` is only read.
