@@ -89,7 +89,7 @@ def test_memory_estimate_counts_nearly_all_weights(name):
     assert 0.9 * PUBLISHED[name] < counted <= PUBLISHED[name]
 
 
-# Highest resident memory, MB, of three steps at full size: benchmarks/training_memory.py.
+# Highest resident memory, MB, of three steps at full size: benchmarks/training.py.
 @pytest.mark.parametrize(
     ("name", "batch_size", "measured"),
     [

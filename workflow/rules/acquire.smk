@@ -41,4 +41,5 @@ if config["source"] != "folder":
         shell:
             "python -m noctact acquire {params.source}"
             + (" --workers {threads}" if config["source"] == "synthetic" else "")
-            + " --output {output.clips:q} 2> {log:q}"
+            # On the terminal too: a download of hours shows how far it is.
+            + " --output {output.clips:q} 2>&1 | tee {log:q}"
