@@ -14,14 +14,6 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
-
-
-rule all:
-    default_target: True
-    input:
-        f"{RUN}/comparison/summary.csv",
-
-
 include: "workflow/rules/acquire.smk"
 include: "workflow/rules/index.smk"
 include: "workflow/rules/extract.smk"
@@ -30,3 +22,9 @@ include: "workflow/rules/split.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/compare.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.compare.output,

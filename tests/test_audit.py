@@ -118,8 +118,8 @@ def test_an_empty_or_absent_match_of_the_group_groups_nothing():
         (r"r(?P<number>\d+)", r"has no \(\?P<group>"),
         (r"r(?P<group>\d+", r"missing \)"),
         (r"(?P<group>*)", "nothing to repeat"),
-        (r"take(?P<group>\d+)", "matches no clip, 'A/r1_a' for example"),
-        (r"take(?P<group>\d*)|r", "matches no clip"),
+        (r"take(?P<group>\d+)", "does not match 3 of 3 clips, 'A/r1_a' for example"),
+        (r"take(?P<group>\d*)|r", "does not match 3 of 3 clips"),
         (r"^(?P<group>r)", "puts all clips in one group"),
     ],
 )
@@ -230,7 +230,7 @@ def test_names_that_look_like_numbers_or_blanks_stay_as_they_are(files):
 def test_nothing_usable_is_an_error(files):
     arguments = files([("A/1", "x")], [("A/1", "no frame")])
     with pytest.raises(
-        NoctactError, match=r"none of the 1 clips can be used; the first, .*A/1: no frame"
+        NoctactError, match=r"class .A.: none of its clips can be used; the first, .*A/1: no frame"
     ):
         audit(*arguments)
     assert not arguments[2].exists()

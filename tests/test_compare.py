@@ -418,3 +418,14 @@ def test_one_name_twice(models: list[Path], tmp_path: Path) -> None:
     twin = write_model(tmp_path / "other" / "lstm", RIGHT)
     with pytest.raises(NoctactError, match="two folders are named 'lstm'"):
         compare([*models, twin], tmp_path / "out")
+
+
+def test_matrices_of_models_no_longer_compared_go(models: list[Path], tmp_path: Path) -> None:
+    output = tmp_path / "comparison"
+    (output / "confusion").mkdir(parents=True)
+    for name in ("gone.png", "gone.svg", "notes.txt"):
+        (output / "confusion" / name).touch()
+    compare(models[:1], output)
+    files = {file.name for file in (output / "confusion").iterdir()}
+    name = models[0].name
+    assert files == {f"{name}.png", f"{name}.svg", "notes.txt"}

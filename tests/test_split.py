@@ -1,6 +1,7 @@
 """The split: every clip once, no recording twice, stable when clips are added."""
 
 import csv
+import hashlib
 import io
 from collections import Counter, defaultdict
 from contextlib import redirect_stdout
@@ -12,10 +13,9 @@ from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
 from noctact.__main__ import main
-from noctact.audit import GROUPS
 from noctact.errors import NoctactError
 from noctact.split import assign, place, split_clips
-from noctact.tables import write_csv
+from noctact.tables import GROUPS, write_csv
 
 SPLITS = ("train", "val", "test")
 FRACTIONS = st.tuples(st.integers(1, 40), st.integers(0, 40)).map(
@@ -222,8 +222,8 @@ def test_the_nearest_recording_is_lent_and_reported(capsys):
     splits = assign({name: {"Walk"} for name in places}, val, test, 1)
     assert splits == {lowest: "test", middle: "val", highest: "train"}
     assert capsys.readouterr().out == (
-        f"'{lowest}' is lent to test, which had no recording of class 'Walk'\n"
-        f"'{highest}' is lent to train, which had no recording of class 'Walk'\n"
+        f"'{lowest}' is lent to test by val, for class 'Walk'\n"
+        f"'{highest}' is lent to train by val, for class 'Walk'\n"
     )
 
 
@@ -291,3 +291,26 @@ def test_the_command_line_fails_with_one_line(run):
     assert captured.err.startswith("noctact split: class 'A': 2 recordings can't be divided")
     assert captured.err.count("\n") == 1
     assert not file.exists()
+
+
+@given(st.integers(4, 60), st.integers(2, 8), SEEDS, st.booleans())
+def test_each_class_has_its_share_whatever_the_names(recordings, classes, seed, numbered):
+    """Round robin numbers in steps of 8, where multiples of the golden ratio lie close, too."""
+    names = {
+        f"{n * 8 + label}" if numbered else hashlib.sha256(f"{label} {n}".encode()).hexdigest(): {
+            f"class{label}"
+        }
+        for label in range(classes)
+        for n in range(recordings)
+    }
+    with redirect_stdout(io.StringIO()):
+        splits = assign(names, 0.15, 0.2, seed)
+    for label in range(classes):
+        for split, fraction in (("val", 0.15), ("test", 0.2)):
+            found = sum(
+                splits[name] == split and own == {f"class{label}"} for name, own in names.items()
+            )
+            slack = max(1, recordings * fraction / 2)
+            assert recordings * fraction - slack <= found
+            assert found <= max(1, recordings * fraction + slack)
+            assert found

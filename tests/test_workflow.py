@@ -176,6 +176,35 @@ def test_default_config_plans_noctact_in_full(checkout):
     assert all(jobs[f"train_{model}"] == 1 for model in MODELS)
 
 
+def test_a_stage_that_fails_says_why_on_the_terminal(checkout, few_clips):
+    """Also: braces and a leading dash in the pattern arrive as they are."""
+    config = SMALL | {"run": "odd", "source": "folder", "path": str(few_clips)}
+    config["groups"] = {"pattern": r"-(?P<group>\d{3,4})"}
+    done = snakemake(checkout, config=config)
+    assert done.returncode == 1
+    line = r"noctact audit: config key groups.pattern: '-(?P<group>\\d{3,4})' does not match 6 of 6"
+    assert line in done.stdout
+    assert line in (checkout / "results/odd/logs/audit.log").read_text()
+    assert "Traceback" not in done.stdout
+
+
+def test_a_folder_that_starts_with_a_dash(checkout, few_clips):
+    shutil.move(few_clips, checkout / "-clips")
+    config = SMALL | {"run": "dash", "source": "folder", "path": "-clips"}
+    done = snakemake(checkout, "results/dash/dataset/groups.csv", config=config)
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_new_file_that_is_no_clip_is_reported(checkout, few_clips):
+    config = SMALL | {"run": "new", "source": "folder", "path": str(few_clips)}
+    target = "results/new/dataset/quarantine.csv"
+    assert snakemake(checkout, target, config=config).returncode == 0
+    (few_clips / "deeper" / "kick" / "late.mp4").touch()
+    done = snakemake(checkout, target, config=config)
+    assert "shard" not in done.stdout  # nothing is extracted again
+    assert "kick/late.mp4" in (checkout / target).read_text()
+
+
 @pytest.mark.parametrize("config", ["demo", "published"])
 def test_other_configs_plan(checkout, config):
     done = snakemake(checkout, "-n", "--configfile", f"config/{config}.yaml")
@@ -240,6 +269,21 @@ def test_real_recordings_run_to_the_comparison(checkout, data, name):
     config["per_model"] = {"gru": {"learning_rate": 0.001}}
     jobs = planned(snakemake(checkout, "-n", config=config).stdout)
     assert jobs == {"train_gru": 1, "evaluate": 1, "compare": 1, "all": 1, "total": 4}
+    # As after a fresh checkout long ago: the times of the sources must not be what tells.
+    for file in checkout.rglob("*.py"):
+        os.utime(file, (0, 0))
+    del config["per_model"]
+    gru = (checkout / "workflow/noctact/models/gru.py").read_text()
+    (checkout / "workflow/noctact/models/seventh.py").write_text(gru)
+    jobs = planned(
+        snakemake(checkout, "-n", config=config | {"models": [*MODELS, "seventh"]}).stdout
+    )
+    assert jobs == {"train_seventh": 1, "evaluate": 1, "compare": 1, "all": 1, "total": 4}
+    jobs = planned(snakemake(checkout, "-n", config=config | {"models": MODELS[1:]}).stdout)
+    assert jobs == {"compare": 1, "all": 1, "total": 2}
+    (run / "comparison/accuracy.svg").unlink()
+    jobs = planned(snakemake(checkout, "-n", config=config).stdout)
+    assert jobs == {"compare": 1, "all": 1, "total": 2}
 
 
 def test_demo_learns_what_new_recordings_do(checkout):

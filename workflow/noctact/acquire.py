@@ -4,7 +4,9 @@ import argparse
 import re
 from pathlib import Path
 
+from noctact.arguments import positive
 from noctact.atomic import discard
+from noctact.clips import clip_folder
 from noctact.download import download
 from noctact.errors import NoctactError
 from noctact.unpack import BrokenArchive, check_sha256, unpack
@@ -19,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     kaggle = sources.add_parser("kaggle", help="download a public Kaggle dataset, without a login")
     kaggle.set_defaults(get=_from_kaggle)
     kaggle.add_argument("--dataset", type=_dataset, required=True, metavar="OWNER/NAME")
-    kaggle.add_argument("--version", type=_count, metavar="N", help="default: the newest")
+    kaggle.add_argument("--version", type=positive, metavar="N", help="default: the newest")
     kaggle.add_argument("--sha256", type=_sha256, metavar="HEX", help="of the zip file")
     kaggle.add_argument("--url", default=KAGGLE, metavar="BASE", help="default: %(default)s")
 
@@ -30,10 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     synthetic = sources.add_parser("synthetic", help="generate clips to try the workflow with")
     synthetic.set_defaults(get=_from_generator)
-    synthetic.add_argument("--recordings", type=_count, required=True, metavar="N")
-    synthetic.add_argument("--variants", type=_count, required=True, metavar="N")
+    synthetic.add_argument("--recordings", type=positive, required=True, metavar="N")
+    synthetic.add_argument("--variants", type=positive, required=True, metavar="N")
     synthetic.add_argument("--seed", type=int, required=True, metavar="N")
-    synthetic.add_argument("--workers", type=_count, default=1, metavar="N", help="processes")
+    synthetic.add_argument("--workers", type=positive, default=1, metavar="N", help="processes")
 
     for source in (kaggle, archive, synthetic):
         source.add_argument(
@@ -90,9 +92,15 @@ def _from_generator(args: argparse.Namespace) -> None:
 
 
 def _unpack_checked(archive: Path, sha256: str | None, folder: Path) -> None:
+    """Unpack `archive`; leave no `folder` when its sum is wrong or it holds no <class>/<clip>."""
     if sha256:
         check_sha256(archive, sha256)
     unpack(archive, folder)
+    try:
+        clip_folder(folder)
+    except NoctactError:
+        discard(folder)
+        raise
 
 
 def _matching(pattern: str, meaning: str, text: str) -> str:
@@ -106,11 +114,8 @@ def _dataset(text: str) -> str:
 
 
 def _sha256(text: str) -> str:
-    return _matching(r"[0-9a-fA-F]{64}", "a SHA-256 sum of 64 hex digits", text)
-
-
-def _count(text: str) -> int:
-    return int(_matching(r"[1-9][0-9]*", "a whole number above 0", text))
+    """A sum, or nothing where none is expected."""
+    return text and _matching(r"[0-9a-fA-F]{64}", "a SHA-256 sum of 64 hex digits", text)
 
 
 def _folder(text: str) -> Path:

@@ -9,31 +9,15 @@ from pathlib import Path
 import pandas as pd
 from scipy.cluster.hierarchy import DisjointSet
 
+from noctact.clips import compile_pattern
 from noctact.errors import NoctactError
-from noctact.index import MANIFEST
-from noctact.tables import QUARANTINE, read_csv, write_csv
-
-GROUPS = ("video_id", "group", "evidence")
+from noctact.tables import GROUPS, MANIFEST, QUARANTINE, read_csv, write_csv
 
 
 def recording(pattern: re.Pattern[str], video_id: str) -> str | None:
     """What the named group `group` of `pattern` finds in the file name of `video_id`."""
     found = pattern.search(video_id.split("/", 1)[1])
     return found["group"] if found else None
-
-
-def compile_pattern(pattern: str) -> re.Pattern[str]:
-    """`pattern` compiled. Raises NoctactError when it is none or lacks the group `group`."""
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise NoctactError(f"config key groups.pattern: {pattern!r}: {error}") from error
-    if "group" not in compiled.groupindex:
-        raise NoctactError(
-            f"config key groups.pattern: {pattern!r} has no (?P<group>...), the part of a file "
-            "name that the clips of one recording share"
-        )
-    return compiled
 
 
 def group_clips(clips: pd.DataFrame, pattern: str | None) -> list[tuple[str, str, str]]:
@@ -43,15 +27,19 @@ def group_clips(clips: pd.DataFrame, pattern: str | None) -> list[tuple[str, str
     a group; what is joined by either is one group. Its name is what the pattern found, or the
     first video_id. The evidence is `name`, `content`, both joined by `+`, or `single`.
 
-    Raises NoctactError when `pattern` matches no clip or puts all clips into one group.
+    Prints how many clips `pattern` does not match. Raises NoctactError when it matches none, or
+    puts all into one group.
     """
     ids = sorted(clips["video_id"])
     compiled = compile_pattern(pattern) if pattern else None
     names = {clip: recording(compiled, clip) for clip in ids} if compiled else {}
-    if pattern and not any(names.values()):
-        raise NoctactError(
-            f"config key groups.pattern: {pattern!r} matches no clip, {ids[0]!r} for example"
-        )
+    unmatched = [clip for clip in ids if compiled and not names[clip]]
+    if unmatched:
+        text = f"config key groups.pattern: {pattern!r} does not match {len(unmatched)} of"
+        text += f" {len(ids)} clips, {unmatched[0]!r} for example"
+        if len(unmatched) == len(ids):
+            raise NoctactError(text)
+        print(f"{text}: each counts as a recording of its own")
     content = dict(zip(clips["video_id"], clips["sha256"], strict=True))
     sets = DisjointSet(ids)
     evidence: dict[str, set[str]] = defaultdict(set)
@@ -88,17 +76,18 @@ def audit(
     """Gather the `faults` files into `quarantine`; write the groups of the clips that are left.
 
     Prints how many clips are in the quarantine, by class, since what is left out can tilt the
-    comparison. Raises NoctactError when no clip is left.
+    comparison. Raises NoctactError when a class has no clip left.
     """
     clips = pd.DataFrame(read_csv(manifest, MANIFEST), columns=MANIFEST)
     unusable = [row for file in faults for row in read_csv(file, QUARANTINE)]
     bad = pd.DataFrame(unusable, columns=QUARANTINE).sort_values("video_id")
     usable = clips[~clips["video_id"].isin(bad["video_id"])]
-    if usable.empty:
-        first = bad.iloc[0]
+    for label in sorted(set(clips["label"]) - set(usable["label"])):
+        lost = bad[bad["video_id"].str.startswith(f"{label}/")]
+        first = lost.iloc[0]
         raise NoctactError(
-            f"none of the {len(bad)} clips can be used; the first, {first['path']}: "
-            f"{first['reason']}"
+            f"class {label!r}: none of its clips can be used; the first, {first['path']}: "
+            f"{first['reason']}; mend them or move the folder away"
         )
     rows = group_clips(usable, pattern)
     write_csv(quarantine, QUARANTINE, bad.itertuples(index=False))

@@ -1,12 +1,32 @@
 """Set up the Keras backend. The one place that names TensorFlow; import before `keras`."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-# Errors only: TensorFlow's notes on its own build would bury the stages' messages.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors only
 
-import keras
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Drop what native code writes to stderr meanwhile.
+
+    While it loads, TensorFlow 2.21 heeds no log level: its notes on its own build would bury the
+    one line of a stage's error.
+    """
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
+
+
+with _silent_stderr():
+    import keras
 
 
 def configure(threads: int, seed: int) -> None:

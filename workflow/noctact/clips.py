@@ -5,6 +5,7 @@ Standard library only: every job of a cluster run parses the Snakefile, which im
 
 import hashlib
 import os
+import re
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,8 @@ from noctact.errors import NoctactError
 # Not the module mimetypes: what it knows differs from system to system.
 # fmt: off
 VIDEO_SUFFIXES = {
-    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts",
-    ".ogv", ".ts", ".webm", ".wmv",
+    ".3gp", ".asf", ".avi", ".dv", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg",
+    ".mpg", ".mts", ".mxf", ".ogg", ".ogv", ".rm", ".ts", ".vob", ".webm", ".wmv",
 }
 # fmt: on
 
@@ -150,6 +151,23 @@ def list_clips(root: Path, classes: int | None = None) -> tuple[list[Clip], list
         [clips[video_id] for video_id in sorted(clips)],
         sorted(rejected, key=lambda file: file.video_id),
     )
+
+
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """The regular expression that finds the recording, as `(?P<group>...)`, in a file name.
+
+    Raises NoctactError when it is none or lacks the group.
+    """
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise NoctactError(f"config key groups.pattern: {pattern!r}: {error}") from error
+    if "group" not in compiled.groupindex:
+        raise NoctactError(
+            f"config key groups.pattern: {pattern!r} has no (?P<group>...), the part of a file "
+            "name that the clips of one recording share"
+        )
+    return compiled
 
 
 def shard_of(video_id: str, shards: int) -> int:

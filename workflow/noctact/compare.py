@@ -21,8 +21,8 @@ from sklearn.metrics import (
 from noctact import figures
 from noctact.atomic import replacing
 from noctact.errors import NoctactError
+from noctact.tables import HISTORY
 
-HISTORY = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy"]
 PREDICTIONS = ["video_id", "split", "true", "predicted"]
 COSTS = ["seconds_per_step", "train_seconds", "peak_memory_mb", "seed"]
 SPLITS = ["val", "test"]
@@ -153,7 +153,7 @@ def read_numbers(table: pd.DataFrame, columns: Sequence[str], file: Path) -> pd.
     Raises NoctactError, which names `file`, for text that is no number.
     """
     try:
-        numbers: pd.DataFrame = table[columns].apply(pd.to_numeric).astype(float)
+        numbers: pd.DataFrame = table[list(columns)].apply(pd.to_numeric).astype(float)
     except ValueError as error:
         raise NoctactError(f"{file}: {error}, where a number belongs") from error
     return numbers
@@ -291,6 +291,10 @@ def compare(folders: Sequence[Path], output: Path) -> None:
     write_figure(figures.curves(histories, "accuracy"), output / "accuracy")
     for model in models:
         write_figure(draw_confusion(model, split), output / "confusion" / model.name)
+    # The matrix of a model that is no longer compared would pass for a result of this run.
+    for file in sorted((output / "confusion").glob("*.[ps][nv]g")):
+        if file.stem not in {model.name for model in models}:
+            file.unlink()
     summary = summarise(models)
     with replacing(output / "summary.csv") as partial:
         summary.to_csv(partial, index=False, lineterminator="\n")

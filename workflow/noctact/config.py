@@ -6,6 +6,7 @@ which imports this.
 
 import argparse
 import json
+import math
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,28 @@ from typing import Any
 import jsonschema
 import yaml
 
+from noctact.clips import compile_pattern
 from noctact.errors import NoctactError
 from noctact.models import model_names
 
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
 
 Tree = dict[str, Any]
+
+# Stricter than JSON: 2.0 is no whole number for a loop over epochs, and infinity no number at all.
+Validator = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
+    jsonschema.Draft202012Validator,
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {
+            "integer": lambda _, value: isinstance(value, int) and not isinstance(value, bool),
+            "number": lambda _, value: (
+                isinstance(value, int | float)
+                and not isinstance(value, bool)
+                and math.isfinite(value)
+            ),
+        }
+    ),
+)
 
 
 def load_schema() -> Tree:
@@ -44,15 +61,18 @@ def check(config: Tree) -> Tree:
     settings that do not go together, and a model that is not there.
     """
     schema = load_schema()
-    error = jsonschema.exceptions.best_match(
-        jsonschema.Draft202012Validator(schema).iter_errors(config)
-    )
+    error = jsonschema.exceptions.best_match(Validator(schema).iter_errors(config))
     if error:
         key = ".".join(map(str, error.absolute_path)) or "(top level)"
         known = error.schema.get("properties", {}) if isinstance(error.schema, dict) else {}
         hint = f"; the keys here are {', '.join(known)}" if "Additional" in error.message else ""
         raise NoctactError(f"config key {key}: {error.message}{hint}; see config/README.md")
     config = complete(config, schema)
+    if config["groups"]["pattern"]:
+        compile_pattern(config["groups"]["pattern"])
+    config["sha256"] = config["sha256"] or ""  # as the command line has it
+    if config["path"]:
+        config["path"] = str(Path(config["path"]).expanduser())
     if config["source"] in ("archive", "folder") and not config["path"]:
         raise NoctactError(f"config key path: needed with source: {config['source']}")
     if config["split"]["val"] + config["split"]["test"] >= 1:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from noctact import backend  # noqa: F401 - chooses the backend before keras is imported
+from noctact.arguments import positive
 from noctact.models import build_model, model_names
 
 import keras  # isort: skip
@@ -44,11 +45,11 @@ def describe(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of the stage."""
     parser.add_argument("models", nargs="*", metavar="model", help="all of them if none is named")
-    parser.add_argument("--frames", type=int, default=10, help="frames a clip")
-    parser.add_argument("--height", type=int, default=240, help="pixels")
-    parser.add_argument("--width", type=int, default=320, help="pixels")
-    parser.add_argument("--classes", type=int, default=12)
-    parser.add_argument("--units", type=int, nargs="+", default=[128, 64, 32])
+    parser.add_argument("--frames", type=positive, default=10, help="frames a clip")
+    parser.add_argument("--height", type=positive, default=240, help="pixels")
+    parser.add_argument("--width", type=positive, default=320, help="pixels")
+    parser.add_argument("--classes", type=positive, default=12)
+    parser.add_argument("--units", type=positive, nargs="+", default=[128, 64, 32])
     parser.add_argument("--json", action="store_true", help="for machines")
 
 

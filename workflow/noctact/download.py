@@ -198,10 +198,10 @@ class _Transfer:
     def _read_note(self) -> dict[str, Any]:
         """Read the url, strong ETag and size in bytes of what is on disk, if it is of our url."""
         try:
-            noted: dict[str, Any] = json.loads(self.note.read_text())
+            noted = json.loads(self.note.read_text())
         except (FileNotFoundError, ValueError):
             return {}
-        return noted if noted["url"] == self.url else {}
+        return noted if isinstance(noted, dict) and noted.get("url") == self.url else {}
 
 
 def _asked_wait(response: requests.Response) -> float:

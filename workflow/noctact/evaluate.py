@@ -1,6 +1,7 @@
 """Stage evaluate: what a trained model predicts for the val and test clips."""
 
 import argparse
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ def load(file: Path) -> keras.Model:
     """
     try:
         return keras.models.load_model(file, safe_mode=True, compile=False)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise NoctactError(f"{file}: can't be opened as a Keras model: {reason}") from error
 
@@ -40,7 +41,7 @@ def predict(
     classes = sorted(split["label"].unique())
     clips = split[split["split"] != "train"].sort_values("video_id")
     expected = (*model.input_shape[1:4], model.output_shape[-1])
-    if expected != (*(shards.shape or ()), len(classes)):
+    if expected != (*shards.shape, len(classes)):
         raise NoctactError(
             f"the model takes (frames, height, width) {expected[:3]} and knows {expected[3]} "
             f"classes; the data has {shards.shape} and {len(classes)}: train it again"
@@ -76,4 +77,5 @@ def run(args: argparse.Namespace) -> None:
     split = pd.DataFrame(read_csv(args.split, SPLIT), columns=SPLIT)
     table = predict(load(args.model), split, Shards(args.shards), args.batch_size)
     with replacing(args.output) as partial:
-        table.to_csv(partial, index=False)
+        # Text in quotes, whatever a clip may be called.
+        table.to_csv(partial, index=False, quoting=csv.QUOTE_NONNUMERIC)

@@ -9,10 +9,10 @@ import cv2
 import h5py
 from tqdm import tqdm
 
+from noctact.arguments import positive
 from noctact.atomic import replacing
 from noctact.clips import Clip, list_clips, shard_of
 from noctact.errors import NoctactError
-from noctact.index import positive
 from noctact.shards import ClipFrames, write_shard
 from noctact.tables import QUARANTINE, write_csv
 from noctact.video import UndecodableError, read_frames
@@ -22,7 +22,7 @@ def clip_rows(
     clips: list[Clip], shape: tuple[int, int, int], quarantine: list[tuple[str, str, str]]
 ) -> Iterator[ClipFrames]:
     """Decode `clips` one by one; those that can't be go to `quarantine` with the reason."""
-    for clip in tqdm(clips, unit="clip", mininterval=5):
+    for clip in tqdm(clips, unit="clip", disable=None):
         try:
             frames, indices, n_decoded = read_frames(clip.path, *shape)
         except (UndecodableError, OSError) as error:

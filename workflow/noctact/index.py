@@ -5,10 +5,9 @@ import hashlib
 import os
 from pathlib import Path
 
+from noctact.arguments import positive
 from noctact.clips import list_clips, shard_of
-from noctact.tables import QUARANTINE, write_csv
-
-MANIFEST = ("video_id", "path", "label", "bytes", "sha256", "shard")
+from noctact.tables import MANIFEST, QUARANTINE, write_csv
 
 
 def sha256(file: Path) -> str:
@@ -43,14 +42,6 @@ def index(root: Path, shards: int, manifest: Path, rejected: Path) -> None:
     write_csv(manifest, MANIFEST, rows)
     write_csv(rejected, QUARANTINE, sorted(faults))
     print(f"{len(rows)} clips, {len(faults)} files rejected")
-
-
-def positive(text: str) -> int:
-    """A whole number from 1 on, for argparse."""
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,12 +1,17 @@
-"""How much memory a training takes, from the shapes alone: no Keras needed to plan the jobs."""
+"""How much memory a training takes, from the shapes alone (no Keras needed to plan the jobs), and
+how much there is.
+"""
 
 import math
+from pathlib import Path
+
+import psutil
 
 GATES = {"simple_rnn": 1, "gru": 3, "lstm": 4}
 
 # Measured on full-size frames (10 x 240 x 320) with batches of 16 and 64, as upper bounds:
 # `make bench` prints the estimate beside what each model takes.
-BASE_MB = 900  # Python, TensorFlow and its graph
+BASE_MB = 1200  # Python, TensorFlow and its graph
 BYTES_A_WEIGHT = 24  # weight, gradient, two moments of Adam, and two copies while they are updated
 COPIES_OF_A_BATCH = 4  # as float32: the input, what is derived from it, batches that wait
 
@@ -30,3 +35,14 @@ def training_mb(model: str, frames: tuple[int, int, int], units: list[int], batc
     batch = batch_size * math.prod(frames) * 3 * 4
     total = weights(model, frames, units) * BYTES_A_WEIGHT + batch * COPIES_OF_A_BATCH
     return BASE_MB + math.ceil(total / 1e6)
+
+
+def machine_mb() -> int:
+    """Memory in MB that the jobs of this machine may share: nine tenths of what it has, or of the
+    limit of the container that this runs in.
+    """
+    total = psutil.virtual_memory().total
+    limit = Path("/sys/fs/cgroup/memory.max")  # bytes, or "max" for none
+    if limit.exists() and limit.read_text().strip().isdecimal():
+        total = min(total, int(limit.read_text()))
+    return int(total * 0.9 / 1e6)

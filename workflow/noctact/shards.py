@@ -58,25 +58,34 @@ def write_shard(
 class Shards:
     """Frames of clips by video_id, read from several shards.
 
-    Files are opened at the first read and stay open: HDF5 handles must not cross a fork, so read
-    in the process that made this object.
+    The files stay open: HDF5 handles must not cross a fork, so read in the process that made this
+    object. `shape` is (count, height, width) of the frames of a clip.
     """
 
     def __init__(self, files: Sequence[Path]) -> None:
-        """Read the names in all `files`. Raises NoctactError for a file that is no shard."""
+        """Read the names in all `files`.
+
+        Raises NoctactError for a file that is no shard, and for shards of different shapes.
+        """
         self._place: dict[str, tuple[Path, int]] = {}
         self._open: dict[Path, h5py.File] = {}
-        self.shape: tuple[int, int, int] | None = None
+        shapes = set()
         for file in files:
             try:
                 shard = self._open[file] = h5py.File(file, "r")
                 names = shard["video_id"].asstr()[:]
-                self.shape = shard["frames"].shape[1:4]
-            except (OSError, KeyError) as error:
+                shapes.add(shard["frames"].shape[1:4])
+            except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
                 raise NoctactError(
                     f"{file}: not a shard, or damaged ({error}); delete it and run again"
                 ) from error
             self._place |= {name: (file, row) for row, name in enumerate(names)}
+        if len(shapes) != 1:
+            raise NoctactError(
+                f"{files[0].parent}: shards of different frames, {sorted(shapes)}; delete them and "
+                "run again"
+            )
+        self.shape: tuple[int, int, int] = shapes.pop()
 
     def read(self, video_ids: Sequence[str]) -> NDArray[np.uint8]:
         """Frames of `video_ids`, in their order: uint8 (clips, count, height, width, 3).

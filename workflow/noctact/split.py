@@ -8,28 +8,28 @@ old ones. A name is a text and its last number (`Run_g07_c02` is `Run_g07_c` and
 
 Places below `test` go to test, those from there to `test + val` to val, the others to train. The
 multiples of the golden ratio spread evenly, however many they are (D. E. Knuth, The Art of Computer
-Programming, volume 3, section 6.4), so recordings numbered in a row meet the fractions within three
-recordings, class by class (four from some 200 recordings on); names without numbers meet them as
-independent draws do.
+Programming, volume 3, section 6.4): recordings numbered in a row meet the fractions closely, class
+by class; other names meet them as independent draws do.
 
-A small class may be left without a recording in one of the splits. Then the nearest recording is
-lent from another split; it goes back when the class has grown. Adding clips moves an old one in two
-cases only: when a loan, which is reported, begins or ends, and when an added clip shows two
-recordings to be one, or is a copy of a clip that had no group name.
+To stratify, recordings are lent where that is not close enough: each class has its fraction of val
+and of test within a half of it or one recording, whichever is more, and at least one recording. The
+recording whose place lies nearest is lent, and each loan is reported. Adding clips moves an old one
+in two cases only: when a loan begins or ends, and when an added clip shows two recordings to be
+one, or is a copy of a clip that had no group name.
 """
 
 import argparse
 import hashlib
+import math
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
-from noctact.audit import GROUPS
 from noctact.errors import NoctactError
-from noctact.tables import SPLIT, read_csv, write_csv
+from noctact.tables import GROUPS, SPLIT, read_csv, write_csv
 
 GOLDEN_64 = 0x9E3779B97F4A7C15  # 2**64 / golden ratio
 
@@ -47,40 +47,63 @@ def place(name: str, seed: int) -> float:
 def assign(labels: dict[str, set[str]], val: float, test: float, seed: int) -> dict[str, str]:
     """The split of each recording; `labels` gives the classes of its clips.
 
-    Raises NoctactError for a class with fewer recordings than there are splits.
+    A recording of several classes may keep one of them from its bounds. Raises NoctactError for a
+    class that can't have a recording in each split.
     """
-    bounds = {"test": (0.0, test), "val": (test, test + val), "train": (test + val, 1.0)}
-    bounds = {split: (low, high) for split, (low, high) in bounds.items() if high > low}
+    ends = {"test": (0.0, test), "val": (test, test + val), "train": (test + val, 1.0)}
+    ends = {split: (low, high) for split, (low, high) in ends.items() if high > low}
     places = {name: place(name, seed) for name in sorted(labels)}
     splits = {
-        name: next(split for split, (low, high) in bounds.items() if low <= at < high)
+        name: next(split for split, (low, high) in ends.items() if low <= at < high)
         for name, at in places.items()
     }
+    totals = Counter(label for classes in labels.values() for label in classes)
+    counts = Counter((label, splits[name]) for name in splits for label in labels[name])
 
-    def recordings(label: str, split: str) -> int:
-        return sum(label in labels[name] and splits[name] == split for name in splits)
+    def bounds(label: str, split: str) -> tuple[float, float]:
+        """Fewest and most recordings of `label` in `split`."""
+        if split == "train":
+            return 1, math.inf
+        wanted = totals[label] * (ends[split][1] - ends[split][0])
+        slack = max(1.0, wanted / 2)
+        return max(1, math.ceil(wanted - slack)), max(1, math.floor(wanted + slack))
 
-    for label in sorted(set().union(*labels.values())):
-        for split, (low, high) in bounds.items():
-            if recordings(label, split):
-                continue
-            lendable = [
-                name
-                for name, own in splits.items()
-                if label in labels[name] and all(recordings(one, own) > 1 for one in labels[name])
-            ]
-            if not lendable:
-                count = sum(label in classes for classes in labels.values())
-                raise NoctactError(
-                    f"class {label!r}: {count} recordings can't be divided into "
-                    f"{', '.join(bounds)}; add recordings, set split.test to 0, or split.strategy "
-                    "to random"
-                )
-            nearest = min(
-                lendable, key=lambda name: (max(low - places[name], places[name] - high), name)
+    def lend(label: str, lender: str | None, borrower: str) -> bool:
+        """Move the nearest recording of `label`, from `lender` or any split, to `borrower`."""
+        low, high = ends[borrower]
+        filled = counts[label, borrower] > 0  # an empty split comes before the shares of others
+        lendable = [
+            (max(low - places[name], places[name] - high), name)
+            for name, own in splits.items()
+            if label in labels[name]
+            and own == (lender or own) != borrower
+            and all(
+                counts[one, own] > (bounds(one, own)[0] if filled else 1) for one in labels[name]
             )
-            print(f"{nearest!r} is lent to {split}, which had no recording of class {label!r}")
-            splits[nearest] = split
+        ]
+        if not lendable:
+            return False
+        _, nearest = min(lendable)
+        for one in labels[nearest]:
+            counts[one, splits[nearest]] -= 1
+            counts[one, borrower] += 1
+        print(f"{nearest!r} is lent to {borrower} by {splits[nearest]}, for class {label!r}")
+        splits[nearest] = borrower
+        return True
+
+    for label in sorted(totals):
+        for split in ends:
+            fewest, most = bounds(label, split)
+            while counts[label, split] < fewest and lend(label, None, split):
+                pass
+            while counts[label, split] > most and lend(label, split, "train"):
+                pass
+            if not counts[label, split]:
+                raise NoctactError(
+                    f"class {label!r}: {totals[label]} recordings can't be divided into "
+                    f"{', '.join(ends)}; add recordings, set split.test to 0, or split.strategy to "
+                    "random"
+                )
     return splits
 
 

@@ -7,8 +7,11 @@ from pathlib import Path
 from noctact.atomic import replacing
 from noctact.errors import NoctactError
 
+MANIFEST = ("video_id", "path", "label", "bytes", "sha256", "shard")
 QUARANTINE = ("video_id", "path", "reason")
+GROUPS = ("video_id", "group", "evidence")
 SPLIT = ("video_id", "label", "group", "split")
+HISTORY = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy")
 
 
 def write_csv(file: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -26,11 +29,15 @@ def write_csv(file: Path, columns: Sequence[str], rows: Iterable[Sequence[object
 def read_csv(file: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     """The rows of `file` by column name; "NA" and "1" stay the text that they are.
 
-    Raises NoctactError when the file lacks one of `columns`.
+    Raises NoctactError when the file is no UTF-8 text, or lacks one of `columns`.
     """
-    with file.open(newline="", encoding="utf-8") as stream:
-        reader = csv.DictReader(stream)
-        missing = set(columns) - set(reader.fieldnames or ())
-        if missing:
-            raise NoctactError(f"{file}: no column {', '.join(sorted(missing))}; make it again")
-        return list(reader)
+    try:
+        with file.open(newline="", encoding="utf-8") as stream:
+            reader = csv.DictReader(stream)
+            missing = set(columns) - set(reader.fieldnames or ())
+            rows = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise NoctactError(f"{file}: not a CSV table ({error}); make it again") from error
+    if missing:
+        raise NoctactError(f"{file}: no column {', '.join(sorted(missing))}; make it again")
+    return rows

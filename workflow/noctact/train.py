@@ -23,11 +23,14 @@ from noctact.batches import Batches
 from noctact.errors import NoctactError
 from noctact.models import build_model
 from noctact.shards import Shards
-from noctact.tables import SPLIT, read_csv
+from noctact.tables import HISTORY, SPLIT, read_csv
 
 import keras  # isort: skip - after noctact.backend, which chooses the backend
 
-LOSSES = {"msle": "mean_squared_logarithmic_error"}
+LOSSES = {
+    "msle": keras.losses.MeanSquaredLogarithmicError,
+    "categorical_crossentropy": keras.losses.CategoricalCrossentropy,
+}
 OPTIMIZERS = {
     "adam": keras.optimizers.Adam,
     "rmsprop": keras.optimizers.RMSprop,
@@ -105,9 +108,6 @@ class Progress(keras.callbacks.Callback):
         )
 
 
-HISTORY = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy")
-
-
 def compiled_model(
     name: str, frames: tuple[int, int, int], classes: int, settings: Settings
 ) -> keras.Model:
@@ -116,7 +116,7 @@ def compiled_model(
     model = build_model(name, frames, classes, settings.units, settings.dropout)
     model.compile(
         optimizer=OPTIMIZERS[settings.optimizer](settings.learning_rate),
-        loss=LOSSES.get(settings.loss, settings.loss),
+        loss=LOSSES[settings.loss](),
         metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
         # XLA takes longer on the convolution than TensorFlow's own kernels.
         jit_compile=False,
@@ -212,7 +212,6 @@ def train(
         )
         for part, clips in parts.items()
     }
-    assert shards.shape is not None
     model = compiled_model(name, shards.shape, len(classes), settings)
     output.mkdir(parents=True, exist_ok=True)
     progress = Progress(name, settings.epochs, len(parts["train"]), output / "history.csv")
@@ -249,11 +248,17 @@ def train(
 
 
 def parse_settings(text: str) -> Settings:
-    """Settings from JSON. Raises NoctactError when a key is missing or unknown."""
+    """Settings from JSON. Raises NoctactError when a key is missing or unknown, or names no loss
+    or optimizer that there is.
+    """
     try:
-        return Settings(**json.loads(text))
+        settings = Settings(**json.loads(text))
     except (json.JSONDecodeError, TypeError) as error:
         raise NoctactError(f"--settings: {error}; needed: {', '.join(Settings._fields)}") from error
+    for name, known in ((settings.loss, LOSSES), (settings.optimizer, OPTIMIZERS)):
+        if name not in known:
+            raise NoctactError(f"--settings: no {name!r}; there are {', '.join(known)}")
+    return settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

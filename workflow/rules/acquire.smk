@@ -6,13 +6,11 @@ def acquire_arguments():
         if config["kaggle"]["version"]:
             words += ["--version", config["kaggle"]["version"]]
     elif source == "archive":
-        words = [source, "--path", config["path"]]
+        words = [source, f"--path={config['path']}"]
     else:
         words = [source]
         for key, value in config["synthetic"].items():
             words += [f"--{key}", value]
-    if config["sha256"] and source != "synthetic":
-        words += ["--sha256", config["sha256"]]
     return shlex.join(map(str, words))
 
 
@@ -37,9 +35,13 @@ if config["source"] != "folder":
         resources:
             mem_mb=2000,
         params:
-            source=acquire_arguments(),
+            source=lambda wildcards: acquire_arguments(),
         shell:
             "python -m noctact acquire {params.source}"
-            + (" --workers {threads}" if config["source"] == "synthetic" else "")
-            # On the terminal too: a download of hours shows how far it is.
+            + (
+                " --workers {threads}"
+                if config["source"] == "synthetic"
+                # Not among the params: a sum that is added or mended later downloads nothing again.
+                else " --sha256={config[sha256]:q}"
+            )
             + " --output {output.clips:q} 2>&1 | tee {log:q}"

@@ -17,8 +17,9 @@ rule audit:
     resources:
         mem_mb=500,
     params:
-        pattern=(
-            f"--pattern {shlex.quote(config['groups']['pattern'])}"
+        # A function: in a text, Snakemake would take the braces of \d{4} for a wildcard.
+        pattern=lambda wildcards: (
+            f"--pattern={shlex.quote(config['groups']['pattern'])}"
             if config["groups"]["pattern"]
             else ""
         ),
@@ -29,4 +30,4 @@ rule audit:
         " {params.pattern}"
         " --groups {output.groups:q}"
         " --quarantine {output.quarantine:q}"
-        " 2> {log:q}"
+        " 2>&1 | tee {log:q}"

@@ -1,12 +1,12 @@
 import ast
 import functools
+import hashlib
 import json
 import os
 import shlex
 import sys
 from pathlib import Path
 
-import psutil
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
@@ -18,7 +18,7 @@ sys.path.insert(0, str(LIBRARY))
 from noctact.clips import list_clips, shard_of
 from noctact.config import check, model_settings
 from noctact.errors import NoctactError
-from noctact.memory import training_mb
+from noctact.memory import machine_mb, training_mb
 
 # The jobs run `python -m noctact` from these sources, installed or not, by the Python that runs
 # Snakemake; a conda environment puts its own Python before it.
@@ -30,14 +30,15 @@ os.environ.update(
 # `snakemake --cores 8` must not fill the memory with trainings that each fit alone. On a cluster
 # each job has its own; a profile that sets mem_mb (to any number) lifts this limit.
 if "mem_mb" not in workflow.global_resources:
-    workflow.register_resource("mem_mb", int(psutil.virtual_memory().total * 0.9 / 1e6))
+    workflow.register_resource("mem_mb", machine_mb())
 
 
 @functools.cache
-def clips_in(root):
+def listing(root):
+    """The clips under `root`, and the files that can't be one."""
     try:
-        return list_clips(Path(root), config["classes"])[0]
-    except NoctactError as error:
+        return list_clips(Path(root), config["classes"])
+    except (NoctactError, OSError) as error:
         raise WorkflowError(str(error)) from None
 
 
@@ -48,9 +49,14 @@ def clip_root(wildcards):
     return checkpoints.acquire.get().output.clips
 
 
-def clip_files(wildcards):
+def can_be_input(clip):
+    """Snakemake takes braces for wildcards, in a function's answer too."""
+    return not set("{}") & set(str(clip.path))
+
+
+def clips_of(wildcards):
     """The clips; those of one shard for a rule with the wildcard `shard`."""
-    clips = clips_in(clip_root(wildcards))
+    clips = listing(clip_root(wildcards))[0]
     if hasattr(wildcards, "shard"):
         shards = config["frames"]["shards"]
         clips = [
@@ -58,9 +64,26 @@ def clip_files(wildcards):
             for clip in clips
             if shard_of(clip.video_id, shards) == int(wildcards.shard)
         ]
-    # Snakemake takes braces for wildcards, in a function's answer too. A clip of such a name is used
-    # all the same: the stages list the folder themselves.
-    return [str(clip.path) for clip in clips if not set("{}") & set(str(clip.path))]
+    return clips
+
+
+def clip_files(wildcards):
+    """The files of `clips_of`, as inputs."""
+    return [str(clip.path) for clip in clips_of(wildcards) if can_be_input(clip)]
+
+
+def untracked(wildcards):
+    """A hash of what a stage finds in the folder and can't have as an input: '' for nothing."""
+    names = [
+        (clip.video_id, clip.path.stat().st_size)
+        for clip in clips_of(wildcards)
+        if not can_be_input(clip)
+    ]
+    if not hasattr(wildcards, "shard"):
+        names += [
+            (file.video_id, file.reason) for file in listing(clip_root(wildcards))[1]
+        ]
+    return hashlib.sha256(repr(names).encode()).hexdigest() if names else ""
 
 
 @functools.cache
@@ -91,7 +114,7 @@ def code(*modules):
 try:
     config.update(check(config))
     if config["source"] == "folder":
-        clips_in(config["path"])
+        listing(config["path"])
 except NoctactError as error:
     raise WorkflowError(str(error)) from None
 

@@ -46,4 +46,4 @@ rule compare:
         "python -m noctact compare"
         " --models {params.models:q}"
         " --output {params.folder:q}"
-        " 2> {log:q}"
+        " 2>&1 | tee {log:q}"

@@ -26,4 +26,4 @@ rule evaluate:
         " --batch-size {params.batch_size}"
         " --threads {threads}"
         " --output {output.predictions:q}"
-        " 2> {log:q}"
+        " 2>&1 | tee {log:q}"

@@ -17,6 +17,7 @@ rule extract:
     params:
         root=clip_root,
         shards=config["frames"]["shards"],
+        untracked=untracked,
         # One text: Snakemake compares params as an unordered set, and would not see height and
         # width swapped.
         shape="--count {count} --height {height} --width {width}".format(
@@ -24,10 +25,10 @@ rule extract:
         ),
     shell:
         "python -m noctact extract"
-        " --clips {params.root:q}"
+        " --clips={params.root:q}"
         " --shard {wildcards.shard}"
         " --shards {params.shards}"
         " {params.shape}"
         " --output {output.shard:q}"
         " --quarantine {output.quarantine:q}"
-        " 2> {log:q}"
+        " 2>&1 | tee {log:q}"

@@ -17,10 +17,11 @@ rule index:
     params:
         root=clip_root,
         shards=config["frames"]["shards"],
+        untracked=untracked,
     shell:
         "python -m noctact index"
-        " --clips {params.root:q}"
+        " --clips={params.root:q}"
         " --shards {params.shards}"
         " --manifest {output.manifest:q}"
         " --rejected {output.rejected:q}"
-        " 2> {log:q}"
+        " 2>&1 | tee {log:q}"

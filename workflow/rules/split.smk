@@ -24,4 +24,4 @@ rule split:
         " {params.fractions}"
         " {params.seed}"
         " --output {output.split:q}"
-        " 2> {log:q}"
+        " 2>&1 | tee {log:q}"

@@ -39,4 +39,4 @@ for model in MODELS:
             " --shards {input.shards:q}"
             " --threads {threads}"
             " --output {params.folder:q}"
-            " 2> {log:q}"
+            " 2>&1 | tee {log:q}"
