@@ -96,8 +96,9 @@ def test_history_and_run_say_what_was_done(trained):
     assert facts["seconds_per_step"] > 0
     assert 100 < facts["peak_memory_mb"] < 10_000
     lines = done.stdout.splitlines()
-    assert [line.split()[2] for line in lines] == ["1/4", "2/4", "3/4", "4/4"]
-    assert all(line.endswith("left") and "clips/s" in line for line in lines)
+    assert lines[0] == "gru  14 clips to train on, 4 to watch"
+    assert [line.split()[2] for line in lines[1:]] == ["1/4", "2/4", "3/4", "4/4"]
+    assert all(line.endswith("left") and "clips/s" in line for line in lines[1:])
 
 
 def test_same_seed_same_bytes_and_another_seed_others(trained, dataset, tmp_path):

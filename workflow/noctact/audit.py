@@ -89,6 +89,11 @@ def audit(
             f"class {label!r}: none of its clips can be used; the first, {first['path']}: "
             f"{first['reason']}; mend them or move the folder away"
         )
+    if not pattern:
+        print(
+            "config key groups.pattern: none, so each clip counts as a recording of its own; clips "
+            "of one recording may lie on both sides of the split"
+        )
     rows = group_clips(usable, pattern)
     write_csv(quarantine, QUARANTINE, bad.itertuples(index=False))
     write_csv(groups, GROUPS, rows)

@@ -61,7 +61,7 @@ def clip_folder(root: Path) -> Path:
     comes divided into train/ and test/, for example): which is meant only the user can say.
     """
     if not root.is_dir():
-        raise NoctactError(f"{root}: no such folder; give the folder that holds <class>/<clip>")
+        raise NoctactError(f"{root.absolute()}: no such folder; give the one with <class>/<clip>")
     level = [root]
     while level:
         below = {folder: [path for path in visible(folder) if path.is_dir()] for folder in level}

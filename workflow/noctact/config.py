@@ -5,6 +5,7 @@ which imports this.
 """
 
 import argparse
+import difflib
 import json
 import math
 from copy import deepcopy
@@ -63,18 +64,18 @@ def check(config: Tree) -> Tree:
     schema = load_schema()
     error = jsonschema.exceptions.best_match(Validator(schema).iter_errors(config))
     if error:
-        key = ".".join(map(str, error.absolute_path)) or "(top level)"
-        known = error.schema.get("properties", {}) if isinstance(error.schema, dict) else {}
-        hint = f"; the keys here are {', '.join(known)}" if "Additional" in error.message else ""
-        raise NoctactError(f"config key {key}: {error.message}{hint}; see config/README.md")
+        raise NoctactError(f"config key {explain(error)}; see config/README.md")
     config = complete(config, schema)
     if config["groups"]["pattern"]:
         compile_pattern(config["groups"]["pattern"])
     config["sha256"] = config["sha256"] or ""  # as the command line has it
     if config["path"]:
         config["path"] = str(Path(config["path"]).expanduser())
-    if config["source"] in ("archive", "folder") and not config["path"]:
+    needs_path = config["source"] in ("archive", "folder")
+    if needs_path and not config["path"]:
         raise NoctactError(f"config key path: needed with source: {config['source']}")
+    if config["path"] and not needs_path:
+        raise NoctactError("config key path: goes with source: folder or source: archive")
     if config["split"]["val"] + config["split"]["test"] >= 1:
         raise NoctactError("config key split: val and test leave nothing to train on")
     unknown = {*config["models"], *config["per_model"]} - {*model_names()}
@@ -84,6 +85,18 @@ def check(config: Tree) -> Tree:
             f"there are {', '.join(model_names())}"
         )
     return config
+
+
+def explain(error: jsonschema.ValidationError) -> str:
+    """The key that `error` is about, and what is wrong with it."""
+    path = [str(part) for part in error.absolute_path]
+    if error.validator != "additionalProperties":
+        return f"{'.'.join(path) or '(top level)'}: {error.message}"
+    known = list(error.schema["properties"])  # type: ignore[index]
+    unknown = next(key for key in error.instance if key not in known)  # type: ignore[union-attr]
+    meant = difflib.get_close_matches(str(unknown), known, n=1)
+    hint = f"did you mean {meant[0]}?" if meant else f"the keys here are {', '.join(known)}"
+    return f"{'.'.join([*path, str(unknown)])}: no such key; {hint}"
 
 
 def model_settings(config: Tree, model: str) -> str:

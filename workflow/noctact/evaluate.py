@@ -76,6 +76,9 @@ def run(args: argparse.Namespace) -> None:
     backend.configure(args.threads, seed=0)
     split = pd.DataFrame(read_csv(args.split, SPLIT), columns=SPLIT)
     table = predict(load(args.model), split, Shards(args.shards), args.batch_size)
+    hits = (table["true"] == table["predicted"]).groupby(table["split"]).mean()
+    scores = "  ".join(f"{split} accuracy {share:.4f}" for split, share in hits.items())
+    print(f"{args.model.parent.name}  {scores}")
     with replacing(args.output) as partial:
         # Text in quotes, whatever a clip may be called.
         table.to_csv(partial, index=False, quoting=csv.QUOTE_NONNUMERIC)

@@ -87,7 +87,9 @@ def assign(labels: dict[str, set[str]], val: float, test: float, seed: int) -> d
         for one in labels[nearest]:
             counts[one, splits[nearest]] -= 1
             counts[one, borrower] += 1
-        print(f"{nearest!r} is lent to {borrower} by {splits[nearest]}, for class {label!r}")
+        print(
+            f"recording {nearest!r} is lent to {borrower} by {splits[nearest]}, for class {label!r}"
+        )
         splits[nearest] = borrower
         return True
 
@@ -153,4 +155,6 @@ def run(args: argparse.Namespace) -> None:
     rows = split_clips(groups, args.strategy, args.val, args.test, args.seed)
     write_csv(args.output, SPLIT, rows)
     table = pd.DataFrame(rows, columns=SPLIT)
-    print(table.groupby(["label", "split"]).size().unstack(fill_value=0).to_string())
+    clips = pd.crosstab(table["label"], table["split"], margins=True, margins_name="all")
+    order = [split for split in ("train", "val", "test", "all") if split in clips]
+    print(clips[order].rename_axis(index=None, columns="clips").to_string())

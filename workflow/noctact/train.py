@@ -215,6 +215,8 @@ def train(
     model = compiled_model(name, shards.shape, len(classes), settings)
     output.mkdir(parents=True, exist_ok=True)
     progress = Progress(name, settings.epochs, len(parts["train"]), output / "history.csv")
+    counts = {part: len(clips) for part, clips in parts.items()}
+    print(f"{name}  {counts['train']} clips to train on, {counts['val']} to watch", flush=True)
     began = time.monotonic()
     model.fit(
         batches["train"],
@@ -238,7 +240,7 @@ def train(
         "settings": settings._asdict(),
         "classes": classes,
         "frames": shards.shape,
-        "clips": {part: len(clips) for part, clips in parts.items()},
+        "clips": counts,
         "versions": {"python": platform.python_version(), "numpy": np.__version__}
         | backend.versions(),
         "hardware": hardware(),

@@ -72,18 +72,16 @@ def clip_files(wildcards):
     return [str(clip.path) for clip in clips_of(wildcards) if can_be_input(clip)]
 
 
-def untracked(wildcards):
-    """A hash of what a stage finds in the folder and can't have as an input: '' for nothing."""
-    names = [
-        (clip.video_id, clip.path.stat().st_size)
-        for clip in clips_of(wildcards)
-        if not can_be_input(clip)
-    ]
+def clips_digest(wildcards):
+    """A hash of names and sizes, as a param: it tells what the times of the inputs do not, such as
+    a clip that was replaced by an older file, or a new file that can't be a clip.
+    """
+    sizes = [(clip.video_id, clip.path.stat().st_size) for clip in clips_of(wildcards)]
     if not hasattr(wildcards, "shard"):
-        names += [
+        sizes += [
             (file.video_id, file.reason) for file in listing(clip_root(wildcards))[1]
         ]
-    return hashlib.sha256(repr(names).encode()).hexdigest() if names else ""
+    return hashlib.sha256(repr(sizes).encode()).hexdigest()
 
 
 @functools.cache

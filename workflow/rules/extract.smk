@@ -17,7 +17,7 @@ rule extract:
     params:
         root=clip_root,
         shards=config["frames"]["shards"],
-        untracked=untracked,
+        clips=clips_digest,
         # One text: Snakemake compares params as an unordered set, and would not see height and
         # width swapped.
         shape="--count {count} --height {height} --width {width}".format(

@@ -17,7 +17,7 @@ rule index:
     params:
         root=clip_root,
         shards=config["frames"]["shards"],
-        untracked=untracked,
+        clips=clips_digest,
     shell:
         "python -m noctact index"
         " --clips={params.root:q}"
