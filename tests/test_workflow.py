@@ -149,6 +149,7 @@ def bad_folders(root: Path) -> Path:
             {},
             ["b: a class with one clip"],
         ),
+        (lambda root: (root / "b/1.mp4").unlink(), {}, ["b: a class with 2 clips", "at least 3"]),
         (lambda root: shutil.rmtree(root / "b"), {}, ["one class only"]),
         (
             lambda root: [

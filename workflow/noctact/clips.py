@@ -102,13 +102,15 @@ def fault(file: Path) -> str | None:
     return None
 
 
-def list_clips(root: Path, classes: int | None = None) -> tuple[list[Clip], list[Rejected]]:
+def list_clips(
+    root: Path, classes: int | None = None, fewest: int = 2
+) -> tuple[list[Clip], list[Rejected]]:
     """All clips under `root`, and the files in class folders that can't be clips, each by video_id.
 
     Classes are the visible sub-folders of the clip folder. Raises NoctactError for fewer than
-    two classes, another number of them than `classes` (when given), a class without a clip, a
-    class with one clip (it can't be trained and tested), two clips or classes whose names differ
-    only in how Unicode composes their letters, and a class whose name is not UTF-8.
+    two classes, another number of them than `classes` (when given), a class with fewer clips than
+    `fewest` (one in each split is the least), two clips or classes whose names differ only in how
+    Unicode composes their letters, and a class whose name is not UTF-8.
     """
     folder = clip_folder(root)
     clips: dict[str, Clip] = {}
@@ -141,11 +143,11 @@ def list_clips(root: Path, classes: int | None = None) -> tuple[list[Clip], list
                 raise NoctactError(f"{file}: a clip of the same name is there; rename one of them")
             clips[video_id] = Clip(video_id, file, label)
             found += 1
-        if found < 2:
-            count = "no clip" if found == 0 else "one clip"
+        if found < fewest:
+            count = {0: "no clip", 1: "one clip"}.get(found, f"{found} clips")
             raise NoctactError(
                 f"{class_folder}: a class with {count}; add clips (the split needs at least "
-                "two a class) or move the folder away"
+                f"{fewest} a class) or move the folder away"
             )
     return (
         [clips[video_id] for video_id in sorted(clips)],
