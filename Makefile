@@ -28,7 +28,7 @@ bench: $(READY)
 $(READY): envs/lock.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 	    { echo "Python 3.11 to 3.13 is needed (TensorFlow has no newer build): make PYTHON=python3.12 ..."; exit 1; }
-	@echo "Installing the locked packages to $(VENV) (about 2 GB, a few minutes, once)"
+	@echo "Installing the locked packages to $(VENV) (about 3 GB, a few minutes, once)"
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement envs/lock.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .

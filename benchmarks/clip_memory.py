@@ -67,7 +67,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         generate(folder / "source", recordings=1, variants=1, seed=1)
-        source = sorted(file for file in folder.glob("source/*/*"))
+        source = sorted(folder.glob("source/*/*"))
         for n in (200, 2000):
             copies(source, n, folder / f"clips{n}")
             shard = folder / f"{n}.h5"

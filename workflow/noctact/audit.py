@@ -82,9 +82,10 @@ def audit(
     unusable = [row for file in faults for row in read_csv(file, QUARANTINE)]
     bad = pd.DataFrame(unusable, columns=QUARANTINE).sort_values("video_id")
     usable = clips[~clips["video_id"].isin(bad["video_id"])]
-    for label in sorted(set(clips["label"]) - set(usable["label"])):
-        lost = bad[bad["video_id"].str.startswith(f"{label}/")]
-        first = lost.iloc[0]
+    lost = sorted(set(clips["label"]) - set(usable["label"]))
+    if lost:
+        label = lost[0]
+        first = bad[bad["video_id"].str.startswith(f"{label}/")].iloc[0]
         raise NoctactError(
             f"class {label!r}: none of its clips can be used; the first, {first['path']}: "
             f"{first['reason']}; mend them or move the folder away"

@@ -73,8 +73,13 @@ def open_video(clip: Path) -> InputContainer:
 
 
 def packet_count(clip: Path) -> int:
-    """Packets of the first video stream: nearly always the number of frames, at no decoding."""
+    """Packets of the first video stream: nearly always the number of frames, at no decoding.
+
+    Raises UndecodableError when there is no video stream.
+    """
     with open_video(clip) as container:
+        if not container.streams.video:
+            raise UndecodableError("no video stream in the file")
         return sum(packet.size > 0 for packet in container.demux(container.streams.video[0]))
 
 
@@ -115,9 +120,6 @@ def read_frames(clip: Path, count: int, height: int, width: int) -> tuple[Image,
     clip.open("rb").close()  # what the system says of an unreadable file is clearer than FFmpeg
     clip = clip.absolute()  # FFmpeg would take a relative "http:x.mp4" for an address
     try:
-        with open_video(clip) as container:
-            if not container.streams.video:
-                raise UndecodableError("no video stream in the file")
         guess = packet_count(clip)
         n_decoded, images = decode(clip, sample(guess, count), height, width)
         if n_decoded != guess:

@@ -5,6 +5,7 @@ import json
 import os
 import shlex
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -52,6 +53,15 @@ def clip_root(wildcards):
     return checkpoints.acquire.get().output.clips
 
 
+@functools.cache
+def shards_of(root):
+    """The clips under `root` by the number of their shard."""
+    shards = defaultdict(list)
+    for clip in listing(root)[0]:
+        shards[shard_of(clip.video_id, config["frames"]["shards"])].append(clip)
+    return shards
+
+
 def can_be_input(clip):
     """Snakemake takes braces for wildcards, in a function's answer too."""
     return not set("{}") & set(str(clip.path))
@@ -59,15 +69,10 @@ def can_be_input(clip):
 
 def clips_of(wildcards):
     """The clips; those of one shard for a rule with the wildcard `shard`."""
-    clips = listing(clip_root(wildcards))[0]
+    root = clip_root(wildcards)
     if hasattr(wildcards, "shard"):
-        shards = config["frames"]["shards"]
-        clips = [
-            clip
-            for clip in clips
-            if shard_of(clip.video_id, shards) == int(wildcards.shard)
-        ]
-    return clips
+        return shards_of(root)[int(wildcards.shard)]
+    return listing(root)[0]
 
 
 def clip_files(wildcards):
