@@ -18,6 +18,8 @@ STAGES = {
     "train": "train one model",
     "evaluate": "predict the val and test clips with a trained model",
     "compare": "draw the curves and confusion matrices of all models",
+    "parity": "list the clips of which seeking gives other frames than decoding",
+    "frames": "draw the frames that are taken of one clip, as a film strip",
     "describe": "print the layers and parameters of the models",
     "config": "print the reference of every config key",
 }

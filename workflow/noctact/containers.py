@@ -1,9 +1,12 @@
-"""Is a video file cut off? What its container says of its own length, against the file's.
+"""What a file is, told from its outside: cut off, or no video at all.
+
+Cut off is a file whose container says that it is longer.
 
 AVI, MP4/MOV and Matroska/WebM name the length of the part that holds the frames. The others
 (MPEG-TS, FLV, ...) do not: a cut there shows only where it breaks a packet.
 """
 
+import codecs
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -82,3 +85,27 @@ def is_cut_off(file: Path) -> bool:
         else:
             return False
         return any(end > size for end in ends)
+
+
+def instead_of_video(file: Path) -> str:
+    """What `file`, in which no container of video was found, is; as far as can be told."""
+    with file.open("rb") as stream:
+        head = stream.read(4096)
+    if not head:
+        return "an empty file"
+    if head.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer in place of the file: fetch it with git lfs pull"
+    if is_cut_off(file):
+        return "cut off before the part that says where its frames are"
+    if b"\x00" not in head and is_text(head):
+        return "a text, not a video"
+    return "not a video, or damaged beyond reading"
+
+
+def is_text(data: bytes) -> bool:
+    """True when `data` reads as UTF-8, but for a letter cut at its end."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(data)
+    except UnicodeDecodeError:
+        return False
+    return True

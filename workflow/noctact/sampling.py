@@ -23,7 +23,7 @@ RULES = ("left", "center", "endpoints")
 class FrameSettings(NamedTuple):
     """Which frames of a clip are taken, and how: the keys of `frames` in the config."""
 
-    count: int
+    count: int  # type: ignore[assignment]  # in place of tuple.count, which counts equal fields
     height: int  # pixels
     width: int
     sampling: str = "left"  # one of RULES

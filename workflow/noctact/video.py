@@ -10,21 +10,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias, cast
 
 import av
 import av.error
 import cv2
 import numpy as np
 from av.container import InputContainer
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from noctact.containers import is_cut_off
+from noctact.containers import instead_of_video, is_cut_off
 from noctact.errors import NoctactError
 from noctact.sampling import FrameSettings, by_index, by_time
+from noctact.streams import Structure, Unproven, needed, require, structure
 
 Image = NDArray[np.uint8]
+Packet: TypeAlias = "av.Packet[VideoStream]"
 
 # Containers of video, by FFmpeg's names; what else it opens are texts, pictures and playlists.
 # fmt: off
@@ -33,6 +36,13 @@ FORMATS = (
     "mpegts", "mpegvideo", "mxf", "nut", "ogg", "rm", "webm", "wtv", "yuv4mpegpipe",
 )
 # fmt: on
+
+# What is worse than INFO too: decoders tell of damage that they patch up at this level.
+av.logging.set_level(av.logging.INFO)
+av.logging.set_skip_repeated(False)
+
+# One for all frames: to make one costs more than to convert a small frame.
+CONVERTER = VideoReformatter()
 
 
 class UndecodableError(NoctactError):
@@ -48,7 +58,7 @@ class Reading(NamedTuple):
     n_decoded: int  # frames that the clip decodes to
     n_lost: int  # frames that a truncated clip lacks, as far as its container tells
     decoding: str  # how the frames were come by
-    width: int  # of the first frame as a player shows it, in its own pixels
+    width: int  # of the first of the frames, turned upright, in its own pixels
     height: int
     rate: float  # mean frames a second, by the container; NaN when it does not say
 
@@ -59,7 +69,7 @@ def upright(frame: av.VideoFrame) -> Image:
     The matrix and range of the colours are those that the stream names; deeper samples are
     rounded to 8 bits, alpha is left out.
     """
-    image = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+    image = np.asarray(CONVERTER.reformat(frame, format="rgb24").to_ndarray(), np.uint8)
     # The display matrix gives degrees counter-clockwise, as rot90 counts.
     return np.rot90(image, round(frame.rotation / 90)) if frame.rotation else image
 
@@ -93,12 +103,17 @@ def open_video(clip: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         container = av.open(str(clip), options=options)
     except av.error.ArgumentError as error:
         raise UndecodableError("not a video, by its content") from error
-    except (av.FFmpegError, UnicodeError) as error:
-        raise UndecodableError(f"not a video, or damaged: {reason(error)}") from error
+    except (av.error.InvalidDataError, UnicodeError) as error:
+        raise UndecodableError(instead_of_video(clip)) from error
+    except av.FFmpegError as error:
+        raise UndecodableError(f"can't be opened: {reason(error)}") from error
     with container:
         if not container.streams.video:
             raise UndecodableError("no video stream in the file")
-        yield container, container.streams.video[0]
+        stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise UndecodableError("no decoder for the video stream")
+        yield container, stream
 
 
 def reason(error: Exception) -> str:
@@ -106,19 +121,39 @@ def reason(error: Exception) -> str:
     return str(error.strerror if isinstance(error, av.FFmpegError) else error)
 
 
-def read_packets(container: InputContainer, stream: VideoStream) -> tuple[list[av.Packet], str]:
-    """The packets of `stream`, and where reading breaks off the reason.
+class Source(NamedTuple):
+    """What reading the packets of a clip tells, before any is decoded."""
 
-    Only a file that can be read to its end gives the last, empty packet, at which the decoder gives
-    the frames that it still holds.
-    """
-    packets = []
+    packets: list[Packet]  # with data; the decoder is flushed after them unless `broken`
+    broken: str  # why reading them breaks off
+    expected: int  # frames that the file should hold, by the most that its headers promise
+    last_duration: int  # how long the last frame is on screen, in `unit`; 0 where it is not said
+    unit: Fraction | None  # of the time stamps, in seconds
+    rate: float
+
+
+def read_source(container: InputContainer, stream: VideoStream) -> Source:
+    """Read all packets of `stream`, and what its headers say."""
+    packets, broken = [], ""
     try:
         for packet in container.demux(stream):
             packets.append(packet)
     except av.FFmpegError as error:
-        return packets, reason(error)
-    return packets, ""
+        broken = reason(error)
+    packets = [packet for packet in packets if packet.size]
+    promised = stream.frames
+    if not promised and container.duration and stream.average_rate:
+        promised = round(container.duration * stream.average_rate / av.time_base)
+    stamped = [packet for packet in packets if packet.pts is not None]
+    last = max(stamped, key=lambda packet: packet.pts or 0, default=None)
+    return Source(
+        packets,
+        broken,
+        expected=max(promised, len(packets)),
+        last_duration=(last.duration or 0) if last else 0,
+        unit=stream.time_base,
+        rate=float(stream.average_rate) if stream.average_rate else math.nan,
+    )
 
 
 @dataclass
@@ -128,7 +163,18 @@ class Decoded:
     n_frames: int = 0
     images: dict[int, Image] = field(default_factory=dict)
     stamps: list[int] = field(default_factory=list)
+    size: tuple[int, int] = (0, 0)  # height and width of the first image before it was resized
     error: str = ""
+
+    def keep(
+        self, index: int, frame: av.VideoFrame, settings: FrameSettings, aspect: float
+    ) -> None:
+        """Take `frame` into `images`, as the models see it: uint8 (height, width, 3)."""
+        image = upright(frame)
+        if not self.images:
+            self.size = image.shape[:2]
+        shape = 1 / aspect if frame.rotation % 180 else aspect
+        self.images[index] = letterbox(image, settings.height, settings.width, shape)
 
 
 def pixel_aspect(stream: VideoStream) -> float:
@@ -138,28 +184,25 @@ def pixel_aspect(stream: VideoStream) -> float:
     """
     aspect = float(stream.sample_aspect_ratio or 1)
     if not 1 / 100 <= aspect <= 100:
-        raise UndecodableError(f"the file says that its pixels are {aspect:g} times as wide as high")
+        raise UndecodableError(
+            f"the file says that its pixels are {aspect:g} times as wide as high"
+        )
     return aspect
 
 
-def show(frame: av.VideoFrame, settings: FrameSettings, aspect: float) -> Image:
-    """`frame` as the models see it: uint8 (height, width, 3)."""
-    shape = 1 / aspect if frame.rotation % 180 else aspect
-    return letterbox(upright(frame), settings.height, settings.width, shape)
-
-
 def decode_whole(
-    stream: VideoStream, packets: list[av.Packet], wanted: Collection[int], settings: FrameSettings
+    stream: VideoStream, source: Source, wanted: Collection[int], settings: FrameSettings
 ) -> Decoded:
-    """Decode all `packets` and keep the `wanted` frames. An error of the decoder ends it."""
+    """Decode all packets and keep the `wanted` frames. An error of the decoder ends it."""
     stream.codec_context.thread_count = 1  # the shards are what runs in parallel
     aspect = pixel_aspect(stream)
     decoded = Decoded()
+    flush = [] if source.broken else [None]
     try:
-        for packet in packets:
+        for packet in [*source.packets, *flush]:
             for frame in stream.decode(packet):
                 if decoded.n_frames in wanted:
-                    decoded.images[decoded.n_frames] = show(frame, settings, aspect)
+                    decoded.keep(decoded.n_frames, frame, settings, aspect)
                 if frame.pts is not None:
                     decoded.stamps.append(frame.pts)
                 decoded.n_frames += 1
@@ -168,10 +211,56 @@ def decode_whole(
     return decoded
 
 
-def last_duration(packets: list[av.Packet]) -> int:
-    """How long the last frame is on screen, in units of the time stamps; 0 where it is not said."""
-    stamped = [packet for packet in packets if packet.pts is not None]
-    return max(stamped, key=lambda packet: packet.pts).duration or 0 if stamped else 0
+def decode_needed(stream: VideoStream, source: Source, settings: FrameSettings) -> Decoded:
+    """Decode the chosen frames only, and the pictures that they are made from.
+
+    Raises Unproven when the headers don't tell which those are, before the decoder is used; and
+    afterwards unless exactly the pictures asked for come out, in the order that the headers told
+    and without a fault.
+    """
+    context = stream.codec_context
+    require(not source.broken and not any(map(is_odd, source.packets)), "damaged packets")
+    found = structure(context.name, context.extradata or b"", map(bytes, source.packets))
+    pts = [source.packets[picture.stamp].pts for picture in found.pictures]
+    decoded = Decoded(len(found.output), stamps=[stamp for stamp in pts if stamp is not None])
+    wanted = {*choose(settings, decoded.n_frames, decoded.stamps, source.last_duration)}
+    places = needed(found.pictures, [found.output[index] for index in wanted])
+    rank = {place: index for index, place in enumerate(found.output)}
+    aspect = pixel_aspect(stream)
+    context.thread_count = 1
+    context.copy_opaque = True
+    context.options = {"err_detect": "explode"}  # stop at what a decoder would patch up
+    indices = []
+    with av.logging.Capture() as log:  # where decoders tell of what they patch up
+        try:
+            for packet in [*(picture_packet(source, found, place) for place in places), None]:
+                for frame in stream.decode(packet):
+                    indices.append(rank.get(cast(int, frame.opaque), -1))
+                    if indices[-1] in wanted:
+                        decoded.keep(indices[-1], frame, settings, aspect)
+        except av.FFmpegError as error:
+            raise Unproven("a fault in the stream") from error
+    require(not any(origin == context.name for _, origin, _ in log), "a fault in the stream")
+    require(
+        indices == sorted(rank[place] for place in places), "other frames than the headers told"
+    )
+    return decoded
+
+
+def is_odd(packet: Packet) -> bool:
+    """True for a packet that the container calls damaged, hidden, or a change of parameters."""
+    changed = packet.has_sidedata("new_extradata") or packet.has_sidedata("param_change")
+    return packet.is_corrupt or packet.is_discard or changed
+
+
+def picture_packet(source: Source, found: Structure, place: int) -> Packet:
+    """The packet to decode for the picture at `place`, marked with it."""
+    picture = found.pictures[place]
+    packet = source.packets[picture.packet]
+    if picture.data is not None:
+        packet = cast(Packet, av.Packet(picture.data))
+    packet.opaque = place
+    return packet
 
 
 def choose(settings: FrameSettings, n_frames: int, stamps: list[int], duration: int) -> list[int]:
@@ -180,6 +269,8 @@ def choose(settings: FrameSettings, n_frames: int, stamps: list[int], duration: 
     By time, the j-th frame that comes out is on screen from the j-th stamp: packed B-frames carry
     their stamps out of order. Raises UndecodableError where stamps are missing.
     """
+    if n_frames == 0:
+        return []
     if settings.by == "index":
         return by_index(settings.sampling, settings.count, n_frames)
     if len(stamps) < n_frames:
@@ -190,21 +281,26 @@ def choose(settings: FrameSettings, n_frames: int, stamps: list[int], duration: 
     return by_time(settings.sampling, settings.count, ordered, ordered[-1] + duration)
 
 
-def seconds(
-    indices: list[int], n_frames: int, stamps: list[int], unit: Fraction | None
-) -> list[float]:
+def seconds(indices: list[int], decoded: Decoded, unit: Fraction | None) -> list[float]:
     """Times of the frames `indices` since the first frame; NaN where stamps are missing."""
-    if len(stamps) < n_frames or unit is None:
+    if len(decoded.stamps) < decoded.n_frames or unit is None:
         return [math.nan] * len(indices)
-    ordered = sorted(stamps)
+    ordered = sorted(decoded.stamps)
     return [float((ordered[index] - ordered[0]) * unit) for index in indices]
 
 
-def expected_frames(container: InputContainer, stream: VideoStream, n_packets: int) -> int:
-    """How many frames the file should hold, by the most that its headers or packets promise."""
-    if stream.frames or not (container.duration and stream.average_rate):
-        return max(stream.frames, n_packets)
-    return max(round(container.duration * stream.average_rate / av.time_base), n_packets)
+def decode_again(clip: Path, wanted: Collection[int], settings: FrameSettings) -> Decoded:
+    """Open `clip` anew and decode it whole."""
+    with open_video(clip) as (container, stream):
+        return decode_whole(stream, read_source(container, stream), wanted, settings)
+
+
+def guess(source: Source, settings: FrameSettings) -> list[int]:
+    """The frames to choose if each packet gives one: how many there are only decoding tells."""
+    stamps = [packet.pts for packet in source.packets if packet.pts is not None]
+    if len(stamps) < len(source.packets):
+        settings = settings._replace(by="index")
+    return choose(settings, len(source.packets), stamps, source.last_duration)
 
 
 def read_frames(clip: Path, settings: FrameSettings) -> Reading:
@@ -215,37 +311,37 @@ def read_frames(clip: Path, settings: FrameSettings) -> Reading:
     """
     cut_off = is_cut_off(clip)  # and what the system says of an unreadable file
     clip = clip.absolute()  # FFmpeg would take a relative "http:x.mp4" for an address
+    decoding, decoded = "skipping", None
     with open_video(clip) as (container, stream):
-        packets, broken = read_packets(container, stream)
-        full = [packet for packet in packets if packet.size]
-        expected = expected_frames(container, stream, len(full))
-        duration = last_duration(full)
-        stamps = [packet.pts for packet in full if packet.pts is not None]
-        # Which frames to choose depends on their number, which only decoding tells: a guess.
-        wanted = choose(settings, len(full), stamps, duration) if full else []
-        decoding, decoded = "whole", decode_whole(stream, packets, wanted, settings)
-        size = (stream.codec_context.width, stream.codec_context.height)
-        rate, unit = stream.average_rate, stream.time_base
-    error = decoded.error or broken
-    n_lost = max(0, expected - decoded.n_frames) if error or cut_off else 0
+        source = read_source(container, stream)
+        try:
+            require(not cut_off, "cut off")
+            decoded = decode_needed(stream, source, settings)
+        except Unproven as why:
+            decoding = f"whole: {why}"
+            if not stream.codec_context.is_open:
+                decoded = decode_whole(stream, source, guess(source, settings), settings)
+    if decoded is None:  # the decoder was used in vain
+        decoded = decode_again(clip, guess(source, settings), settings)
+    error = decoded.error or source.broken
+    n_lost = max(0, source.expected - decoded.n_frames) if error or cut_off else 0
     if decoded.n_frames == 0:
         raise UndecodableError(f"no frame can be decoded{error and ': '}{error}")
     if (error or cut_off) and settings.truncated == "quarantine":
-        how = f"decoding breaks off: {error}" if error else "the file is cut off"
-        raise UndecodableError(f"{how}, after {decoded.n_frames} frames; about {n_lost} are lost")
-    wanted = choose(settings, decoded.n_frames, decoded.stamps, duration)
-    if not decoded.images.keys() >= {*wanted}:
-        with open_video(clip) as (container, stream):
-            packets, _ = read_packets(container, stream)
-            decoded = decode_whole(stream, packets, wanted, settings)
+        told = f"decoding breaks off after {decoded.n_frames} frames: {error}"
+        cut = f"the file is cut off after {decoded.n_frames} frames"
+        raise UndecodableError(f"{told if error else cut}; about {n_lost} are lost")
+    indices = choose(settings, decoded.n_frames, decoded.stamps, source.last_duration)
+    if not decoded.images.keys() >= {*indices}:
+        decoded = decode_again(clip, indices, settings)
     return Reading(
-        frames=np.stack([decoded.images[index] for index in wanted]),
-        frame_index=wanted,
-        frame_time=seconds(wanted, decoded.n_frames, decoded.stamps, unit),
+        frames=np.stack([decoded.images[index] for index in indices]),
+        frame_index=indices,
+        frame_time=seconds(indices, decoded, source.unit),
         n_decoded=decoded.n_frames,
         n_lost=n_lost,
         decoding=decoding,
-        width=size[0],
-        height=size[1],
-        rate=float(rate) if rate else math.nan,
+        width=decoded.size[1],
+        height=decoded.size[0],
+        rate=source.rate,
     )
