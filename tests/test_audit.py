@@ -2,17 +2,20 @@
 
 import csv
 import hashlib
+import math
 
+import h5py
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from noctact.__main__ import main
-from noctact.audit import GROUPS, audit, group_clips
+from noctact.audit import audit, group_clips
 from noctact.errors import NoctactError
-from noctact.index import MANIFEST
-from noctact.tables import QUARANTINE, write_csv
+from noctact.shards import ClipFrames, write_shard
+from noctact.tables import GROUPS, INDEX, MANIFEST, QUARANTINE, write_csv
 
 NUMBER = r"^r(?P<group>\d+)_"
 
@@ -32,19 +35,52 @@ def rows(file):
         return [tuple(row.values()) for row in csv.DictReader(stream)]
 
 
+def row(video_id, indices=(0, 3, 6, 9), n_lost=0, rate=25.0):
+    """The row of a clip in a shard."""
+    return ClipFrames(
+        video_id=video_id,
+        label=video_id.split("/")[0],
+        frames=np.zeros((4, 2, 3, 3), np.uint8),
+        frame_index=indices,
+        n_decoded=12,
+        n_lost=n_lost,
+        decoding="whole",
+        width=320,
+        height=240,
+        rate=rate,
+    )
+
+
+def shard(file, clips):
+    write_shard(file, clips, (4, 2, 3), {})
+    return file
+
+
 @pytest.fixture
 def files(tmp_path):
-    """Write a manifest and two files of faults; return the arguments of audit()."""
+    """Write an index, files of faults, and two shards of the clips that are in none of those.
 
-    def write(clips, *faults):
+    `special` are rows of these shards that differ from `row`, by video_id. Returns the arguments of
+    audit().
+    """
+
+    def write(clips, *faults, special=None):
         lines = [(name, f"/clips/{name}", name.split("/")[0], 1, text, 0) for name, text in clips]
-        write_csv(tmp_path / "manifest.csv", MANIFEST, lines)
+        write_csv(tmp_path / "index.csv", INDEX, lines)
         paths = []
         for number, part in enumerate(faults or [[]]):
             paths.append(tmp_path / f"faults-{number}.csv")
             write_csv(paths[-1], QUARANTINE, [(name, f"/clips/{name}", why) for name, why in part])
-        outputs = tmp_path / "groups.csv", tmp_path / "quarantine.csv"
-        return tmp_path / "manifest.csv", paths, *outputs
+        bad = {name for part in faults for name, _ in part}
+        rows = [(special or {}).get(name, row(name)) for name, _ in clips if name not in bad]
+        return {
+            "index": tmp_path / "index.csv",
+            "shards": [shard(tmp_path / f"{n}.h5", rows[n::2]) for n in range(2)],
+            "faults": paths,
+            "manifest": tmp_path / "manifest.csv",
+            "groups": tmp_path / "groups.csv",
+            "quarantine": tmp_path / "quarantine.csv",
+        }
 
     return write
 
@@ -173,15 +209,14 @@ def test_groups_are_the_connected_clips_whatever_their_order(content, random):
 def test_only_usable_clips_get_a_group(files):
     clips = [("A/r1_a", "x"), ("A/r1_b", "y"), ("B/r2_a", "z"), ("B/r3_a", "x")]
     arguments = files(clips, [("A/gone", "an empty file")], [("B/r3_a", "no frame")])
-    audit(*arguments, pattern=NUMBER)
-    groups, quarantine = arguments[2:]
+    audit(**arguments, pattern=NUMBER)
     # A/r1_a has the content of B/r3_a, which does not count any more.
-    assert rows(groups) == [
+    assert rows(arguments["groups"]) == [
         ("A/r1_a", "1", "name"),
         ("A/r1_b", "1", "name"),
         ("B/r2_a", "2", "single"),
     ]
-    assert rows(quarantine) == [
+    assert rows(arguments["quarantine"]) == [
         ("A/gone", "/clips/A/gone", "an empty file"),
         ("B/r3_a", "/clips/B/r3_a", "no frame"),
     ]
@@ -195,8 +230,8 @@ def test_the_quarantine_is_gathered_sorted_and_counted_by_class(files, capsys):
         [],
         [("run/1", "line\nline"), ("run/x", "an empty file")],
     )
-    audit(*arguments)
-    assert rows(arguments[3]) == [
+    audit(**arguments)
+    assert rows(arguments["quarantine"]) == [
         ("Walk/0", "/clips/Walk/0", 'said "no"'),
         ("run/1", "/clips/run/1", "line\nline"),
         ("run/3", "/clips/run/3", "one, two"),
@@ -204,14 +239,14 @@ def test_the_quarantine_is_gathered_sorted_and_counted_by_class(files, capsys):
     ]
     assert capsys.readouterr().out.splitlines()[-2:] == [
         "5 clips in 5 groups",
-        f"4 in quarantine (Walk: 1, run: 3); reasons: {arguments[3]}",
+        f"4 in quarantine (Walk: 1, run: 3); reasons: {arguments['quarantine']}",
     ]
 
 
 def test_without_faults_the_quarantine_has_a_header_only(files, capsys):
     arguments = files([("A/1", "x"), ("B/1", "x")])
-    audit(*arguments)
-    assert arguments[3].read_text() == "video_id,path,reason\n"
+    audit(**arguments)
+    assert arguments["quarantine"].read_text() == "video_id,path,reason\n"
     warning, counts = capsys.readouterr().out.splitlines()
     assert warning.startswith("config key groups.pattern: none, so each clip counts as a recording")
     assert counts == "2 clips in 1 groups"
@@ -222,9 +257,9 @@ def test_names_that_look_like_numbers_or_blanks_stay_as_they_are(files):
     # Contents that only text tells apart: 1, 01, 001 ...
     clips = [(name, "1".zfill(n + 1)) for n, name in enumerate(names)]
     arguments = files(clips, [("NA/null", "007")], [("None/1", "NA")])
-    audit(*arguments)
-    assert rows(arguments[2]) == [(n, n, "single") for n in sorted(names) if n != "NA/null"]
-    assert rows(arguments[3]) == [
+    audit(**arguments)
+    assert rows(arguments["groups"]) == [(n, n, "single") for n in sorted(names) if n != "NA/null"]
+    assert rows(arguments["quarantine"]) == [
         ("NA/null", "/clips/NA/null", "007"),
         ("None/1", "/clips/None/1", "NA"),
     ]
@@ -235,16 +270,74 @@ def test_nothing_usable_is_an_error(files):
     with pytest.raises(
         NoctactError, match=r"class .A.: none of its clips can be used; the first, .*A/1: no frame"
     ):
-        audit(*arguments)
-    assert not arguments[2].exists()
+        audit(**arguments)
+    assert not arguments["groups"].exists()
+
+
+def test_the_manifest_says_what_the_shards_do_and_nothing_of_the_quarantine(files, capsys):
+    special = {
+        "A/short": row("A/short", indices=(0, 0, 1, 1)),
+        "B/NA": row("B/NA", n_lost=7, rate=math.nan),
+        "B/x": row("B/x", rate=30000 / 1001),
+    }
+    clips = [("A/1", "a"), ("A/gone", "b"), ("A/short", "c"), ("B/NA", "d"), ("B/x", "e")]
+    arguments = files(clips, [("A/gone", "no frame")], special=special)
+    audit(**arguments)
+    assert arguments["manifest"].read_text().splitlines() == [
+        ",".join(MANIFEST),
+        "A/1,/clips/A/1,A,1,a,0,12,0,0,whole,320,240,25",
+        "A/gone,/clips/A/gone,A,1,b,0,,,,,,,",
+        "A/short,/clips/A/short,A,1,c,0,12,2,0,whole,320,240,25",
+        "B/NA,/clips/B/NA,B,1,d,0,12,0,7,whole,320,240,",
+        "B/x,/clips/B/x,B,1,e,0,12,0,0,whole,320,240,29.97",
+    ]
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        f"1 clips repeat frames, 1 lost some; which: {arguments['manifest']}",
+        f"1 in quarantine (A: 1); reasons: {arguments['quarantine']}",
+    ]
+
+
+def test_a_shard_without_clips_adds_nothing(files, tmp_path):
+    arguments = files([("A/1", "x"), ("B/1", "y")])
+    audit(**arguments)
+    before = arguments["manifest"].read_bytes()
+    arguments["shards"] = [shard(tmp_path / "empty.h5", []), *arguments["shards"]]
+    audit(**arguments)
+    assert arguments["manifest"].read_bytes() == before
+
+
+def test_a_clip_that_is_in_no_shard_is_an_error(files):
+    arguments = files([("A/1", "x"), ("B/1", "y")])
+    arguments["shards"] = arguments["shards"][:1]
+    with pytest.raises(NoctactError, match="B/1: not in the shards; run stage extract again"):
+        audit(**arguments)
+    assert not arguments["manifest"].exists()
+
+
+@pytest.mark.parametrize("content", ["a text", "cut off", "lacks a column"])
+def test_a_file_that_is_no_shard_is_an_error(files, content):
+    arguments = files([("A/1", "x"), ("B/1", "y")])
+    file = arguments["shards"][1]
+    if content == "a text":
+        file.write_text("no shard")
+    elif content == "cut off":
+        file.write_bytes(file.read_bytes()[:-100])
+    else:
+        with h5py.File(file, "r+") as opened:
+            del opened["n_lost"]
+    with pytest.raises(NoctactError, match=r"1\.h5: not a shard, or damaged .*delete it"):
+        audit(**arguments)
+    assert not arguments["manifest"].exists()
 
 
 def test_the_command_line(files, capsys):
-    manifest, faults, groups, quarantine = files(
+    paths = files(
         [("A/r1_a", "x"), ("B/r1_b", "y"), ("B/r2_a", "z")], [("A/x", "bad")], [("A/y", "bad")]
     )
-    arguments = ["--manifest", manifest, "--faults", *faults]
-    arguments += ["--groups", groups, "--quarantine", quarantine]
+    arguments = []
+    for name, value in paths.items():
+        arguments += [f"--{name}", *(value if isinstance(value, list) else [value])]
+    groups = paths["groups"]
     assert main(["audit", *map(str, arguments), "--pattern", NUMBER]) == 0
     assert groups.read_text().splitlines() == [
         ",".join(GROUPS),
@@ -252,7 +345,8 @@ def test_the_command_line(files, capsys):
         "B/r1_b,1,name",
         "B/r2_a,2,single",
     ]
-    assert len(rows(quarantine)) == 2
+    assert len(rows(paths["quarantine"])) == 2
+    assert len(rows(paths["manifest"])) == 3
     groups.unlink()
     capsys.readouterr()
     assert main(["audit", *map(str, arguments), "--pattern", "("]) == 1

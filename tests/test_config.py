@@ -1,5 +1,6 @@
 """The config: schema, defaults, reference, and a clear line for each mistake."""
 
+import argparse
 import json
 from pathlib import Path
 
@@ -7,8 +8,10 @@ import jsonschema
 import pytest
 import yaml
 
+from noctact.arguments import add_frame_settings, frame_settings
 from noctact.config import check, load_schema, model_settings, reference
 from noctact.errors import NoctactError
+from noctact.sampling import FrameSettings
 from noctact.train import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -72,12 +75,9 @@ def test_reference_names_every_key():
 
 def test_defaults_are_the_published_protocol():
     config = check({})
-    assert config["frames"] | {"shards": 0} == {
-        "count": 10,
-        "height": 240,
-        "width": 320,
-        "shards": 0,
-    }
+    assert FrameSettings(*(config["frames"][name] for name in FrameSettings._fields)) == (
+        FrameSettings(count=10, height=240, width=320, sampling="left", by="index")
+    )
     assert config["training"] == {
         "loss": "msle",
         "optimizer": "adam",
@@ -89,6 +89,24 @@ def test_defaults_are_the_published_protocol():
         "precision": "float32",
         "seed": 1,
     }
+
+
+def test_published_yaml_takes_frames_as_the_notebooks_did():
+    published, default = check(read(ROOT / "config/published.yaml"))["frames"], check({})["frames"]
+    assert published == default | {"decoding": "seek"}
+
+
+def test_the_command_line_has_the_frame_settings_of_the_config():
+    parser = argparse.ArgumentParser()
+    add_frame_settings(parser)
+    keys = load_schema()["properties"]["frames"]["properties"]
+    assert set(keys) - {"shards", "seconds", "memory_mb"} == set(FrameSettings._fields)
+    defaults = FrameSettings(*(keys[name]["default"] for name in FrameSettings._fields))
+    assert frame_settings(parser.parse_args([])) == defaults
+    for name in FrameSettings._fields:
+        for value in keys[name].get("enum", [7]):
+            given = frame_settings(parser.parse_args([f"--{name}={value}"]))
+            assert given == defaults._replace(**{name: value})
 
 
 def test_partial_sections_get_the_other_defaults_and_the_input_stays_as_it_was():
@@ -143,6 +161,10 @@ def test_swapped_values_make_other_settings():
         ({"classes": 1}, ["classes"]),
         ({"sha256": "abc"}, ["sha256"]),
         ({"kaggle": {"dataset": "name"}}, ["kaggle.dataset"]),
+        ({"frames": {"sampling": "right"}}, ["frames.sampling", "'right' is not one of", "center"]),
+        ({"frames": {"by": "pts"}}, ["frames.by", "index", "time"]),
+        ({"frames": {"seconds": 0}}, ["frames.seconds", "minimum of 1"]),
+        ({"frames": {"decoding": "seek", "by": "time"}}, ["frames.decoding", "frames.by: index"]),
         ({"frames": None}, ["frames", "None is not of type 'object'"]),
     ],
 )

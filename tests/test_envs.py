@@ -68,9 +68,10 @@ def test_every_rule_names_its_environment():
     assert all(len(names) == 1 for names in RULES.values()), RULES
 
 
-def imports(file: Path) -> set[str]:
-    """Top-level packages that `file` imports, and through noctact's own modules."""
+def imports(file: Path, seen: frozenset[Path] = frozenset()) -> set[str]:
+    """Top-level packages that `file` imports, itself and through noctact's modules but `seen`."""
     found: set[str] = set()
+    seen |= {file}
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and node.module:
@@ -82,8 +83,8 @@ def imports(file: Path) -> set[str]:
                 continue
             module = LIBRARY.joinpath(*parts[1:])
             for source in (module.with_suffix(".py"), module / "__init__.py"):
-                if len(parts) > 1 and source.exists():
-                    found |= imports(source)
+                if len(parts) > 1 and source.exists() and source not in seen:
+                    found |= imports(source, seen)
     return found
 
 

@@ -212,7 +212,7 @@ def test_each_error_names_the_file(tmp_path, make_clip, shard, capsys):
     for arguments, reason in (
         ([tmp_path / "nowhere.mp4"], "No such file or directory: "),
         ([tmp_path], "Is a directory: "),
-        ([tmp_path / "text.mp4"], "text.mp4: not a video"),
+        ([tmp_path / "text.mp4"], "text.mp4: a text, not a video"),
         ([tmp_path / "other.h5"], "other.h5: not a shard"),
         ([clip, "--clip=Walk/a.mkv"], "clip.mkv: --clip chooses a clip of a shard"),
         ([clip, "--output=strip.gif"], "strip.gif: a film strip is a .png"),

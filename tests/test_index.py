@@ -1,4 +1,4 @@
-"""The manifest against sizes and hashes worked out here, and the command line of a stage."""
+"""The index of clips against sizes and hashes worked out here, and the command line of a stage."""
 
 import csv
 import hashlib
@@ -37,8 +37,8 @@ def clips(tmp_path, make_tree):
 
 
 def run_index(root, folder, shards=8):
-    index(root, shards, folder / "manifest.csv", folder / "rejected.csv")
-    return folder / "manifest.csv", folder / "rejected.csv"
+    index(root, shards, folder / "index.csv", folder / "rejected.csv")
+    return folder / "index.csv", folder / "rejected.csv"
 
 
 def rows(file):
@@ -51,12 +51,12 @@ def noctact(*arguments):
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_the_manifest_gives_size_and_hash_of_each_clip(clips, tmp_path):
-    manifest = rows(run_index(clips, tmp_path)[0])
-    assert [row["video_id"] for row in manifest] == sorted(
+def test_the_index_gives_size_and_hash_of_each_clip(clips, tmp_path):
+    listing = rows(run_index(clips, tmp_path)[0])
+    assert [row["video_id"] for row in listing] == sorted(
         f"{path.parent.name}/{path.name}" for path in clips.glob("*/*")
     )
-    for row in manifest:
+    for row in listing:
         content = (clips / row["video_id"]).read_bytes()
         assert row == {
             "video_id": row["video_id"],
@@ -68,15 +68,15 @@ def test_the_manifest_gives_size_and_hash_of_each_clip(clips, tmp_path):
         }
 
 
-def test_odd_names_come_back_from_the_manifest_through_pandas(clips, tmp_path):
-    manifest = pd.read_csv(run_index(clips, tmp_path)[0], dtype=str, keep_default_na=False)
-    assert set(manifest["video_id"]) == {
+def test_odd_names_come_back_from_the_index_through_pandas(clips, tmp_path):
+    listing = pd.read_csv(run_index(clips, tmp_path)[0], dtype=str, keep_default_na=False)
+    assert set(listing["video_id"]) == {
         *(f"Walk/{name}" for name in ODD_NAMES),
         *(f"NA/{name}" for name in ODD_NAMES),
         *("1/a.mp4", "1/b"),
     }
-    assert set(manifest["label"]) == {"Walk", "NA", "1"}
-    assert all(Path(path).is_file() for path in manifest["path"])
+    assert set(listing["label"]) == {"Walk", "NA", "1"}
+    assert all(Path(path).is_file() for path in listing["path"])
 
 
 @given(st.lists(st.tuples(TEXT, TEXT, TEXT)))
@@ -103,8 +103,8 @@ def test_what_can_not_be_a_clip_is_listed_with_path_and_reason(clips, tmp_path):
     (clips / "Walk" / "broken, link.mp4").symlink_to("nowhere")
     (clips / "Walk" / "Icon\r").touch()  # what macOS leaves in a folder with a picture of its own
     (clips / os.fsdecode(b"1/latin\xe9.mp4")).write_text("x")
-    manifest, rejected = run_index(clips, tmp_path)
-    assert len(rows(manifest)) == 22
+    listing, rejected = run_index(clips, tmp_path)
+    assert len(rows(listing)) == 22
     frame = pd.read_csv(rejected, dtype=str, keep_default_na=False)
     assert frame.to_dict("records") == [
         {"video_id": video_id, "path": f"{clips}/{path}", "reason": reason}
@@ -138,8 +138,8 @@ def test_the_order_in_which_files_were_made_does_not_show(tmp_path, make_tree, m
     for name, tree in (("first", trees), ("second", backwards)):
         make_tree(tmp_path / name / "clips", tree)
         monkeypatch.chdir(tmp_path / name)
-        manifest, _ = run_index(Path("clips"), tmp_path / name)
-        results.append(manifest.read_bytes())
+        listing, _ = run_index(Path("clips"), tmp_path / name)
+        results.append(listing.read_bytes())
     assert results[0] == results[1]
 
 
@@ -147,10 +147,10 @@ def test_the_order_in_which_files_were_made_does_not_show(tmp_path, make_tree, m
 
 
 def test_the_command_line_writes_both_files(clips, tmp_path):
-    files = tmp_path / "manifest.csv", tmp_path / "rejected.csv"
+    files = tmp_path / "index.csv", tmp_path / "rejected.csv"
     done = noctact(
         *("index", "--clips", clips, "--shards", 4),
-        *("--manifest", files[0], "--rejected", files[1]),
+        *("--index", files[0], "--rejected", files[1]),
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "22 clips, 0 files rejected\n", "")
     assert len(rows(files[0])) == 22
@@ -164,13 +164,13 @@ def test_a_failure_is_one_line_and_exit_code_1(clips, tmp_path, broken):
     output = tmp_path / "file" if broken == "folder that can't be made" else tmp_path
     done = noctact(
         *("index", "--clips", root, "--shards", 4),
-        *("--manifest", output / "manifest.csv", "--rejected", output / "rejected.csv"),
+        *("--index", output / "index.csv", "--rejected", output / "rejected.csv"),
     )
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.startswith("noctact index: ")
     assert done.stderr.count("\n") == 1
-    assert not (tmp_path / "manifest.csv").exists()
+    assert not (tmp_path / "index.csv").exists()
 
 
 @pytest.mark.parametrize(
@@ -179,8 +179,8 @@ def test_a_failure_is_one_line_and_exit_code_1(clips, tmp_path, broken):
         (),
         ("indexx",),
         ("index",),
-        ("index", "--clips", ".", "--shards", "many", "--manifest", "m", "--rejected", "r"),
-        ("index", "--clips", ".", "--shards", "0", "--manifest", "m", "--rejected", "r"),
+        ("index", "--clips", ".", "--shards", "many", "--index", "m", "--rejected", "r"),
+        ("index", "--clips", ".", "--shards", "0", "--index", "m", "--rejected", "r"),
     ],
 )
 def test_wrong_usage_is_exit_code_2(arguments):

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from noctact.memory import training_mb
+from noctact.tables import MANIFEST
 
 ROOT = Path(__file__).parents[1]
 MODELS = ["simple_rnn", "lstm", "gru", "cnn_simple_rnn", "cnn_lstm", "cnn_gru"]
@@ -99,10 +100,13 @@ def test_odd_names_and_broken_clips_reach_the_split(checkout, few_clips):
     quarantine = pd.read_csv(checkout / "results/odd/dataset/quarantine.csv")
     reasons = dict(zip(quarantine["video_id"], quarantine["reason"], strict=True))
     assert list(reasons) == ["kick/broken.mp4", "kick/empty.mp4", "kick/gone.mp4"]
-    assert "not a video, or damaged" in reasons["kick/broken.mp4"]
+    assert reasons["kick/broken.mp4"] == "a text, not a video"
     assert reasons["kick/empty.mp4"] == "an empty file"
     assert "a link to a file that does not exist" in reasons["kick/gone.mp4"]
     assert "3 in quarantine (kick: 3)" in done.stdout
+    manifest = pd.read_csv(checkout / "results/odd/dataset/manifest.csv", index_col="video_id")
+    assert manifest.index[manifest["n_decoded"].isna()].tolist() == ["kick/broken.mp4"]
+    assert set(manifest["repeated"].dropna()) == {0}
     assert snapshot(few_clips) == before
 
 
@@ -214,6 +218,26 @@ def test_a_clip_replaced_by_an_older_file_is_taken_anew(checkout, few_clips, mak
     }
 
 
+def test_each_frame_setting_extracts_anew(checkout, few_clips):
+    config = SMALL | {"run": "frames", "source": "folder", "path": str(few_clips)}
+    target = "results/frames/dataset/manifest.csv"
+    assert snakemake(checkout, target, config=config).returncode == 0
+    for setting in (
+        {"height": 40, "width": 30},
+        {"sampling": "center"},
+        {"by": "time"},
+        {"decoding": "seek"},
+        {"truncated": "keep"},
+    ):
+        other = config | {"frames": config["frames"] | setting}
+        jobs = planned(snakemake(checkout, "-n", target, config=other).stdout)
+        assert jobs == {"extract": 2, "audit": 1, "total": 3}, setting
+    config["frames"] = config["frames"] | {"count": 15}
+    done = snakemake(checkout, target, config=config)
+    assert f"6 clips repeat frames, 0 lost some; which: {target}" in done.stdout
+    assert set(pd.read_csv(checkout / target)["repeated"].dropna()) == {3}  # 12 frames each
+
+
 def test_a_new_file_that_is_no_clip_is_reported(checkout, few_clips):
     config = SMALL | {"run": "new", "source": "folder", "path": str(few_clips)}
     target = "results/new/dataset/quarantine.csv"
@@ -242,7 +266,7 @@ def test_trainings_reserve_their_memory(checkout):
 def check_run(run: Path, classes: int) -> pd.DataFrame:
     """All files of the contract are there; returns the summary."""
     manifest = pd.read_csv(run / "dataset/manifest.csv")
-    assert list(manifest) == ["video_id", "path", "label", "bytes", "sha256", "shard"]
+    assert list(manifest) == [*MANIFEST]
     split = pd.read_csv(run / "split/split.csv", dtype=str)
     assert list(split) == ["video_id", "label", "group", "split"]
     assert set(split["video_id"]) | set(

@@ -11,9 +11,9 @@ from noctact.errors import NoctactError
 
 STAGES = {
     "acquire": "get the clips: download, unpack or generate them",
-    "index": "list the clips in a manifest",
+    "index": "list the clips: size, content, shard",
     "extract": "decode the frames of one shard of clips into HDF5",
-    "audit": "group the clips of one recording; gather what could not be used",
+    "audit": "write the manifest; group the clips of one recording; gather what could not be used",
     "split": "divide the clips into train, val and test",
     "train": "train one model",
     "evaluate": "predict the val and test clips with a trained model",

@@ -14,7 +14,7 @@ def positive(text: str) -> int:
 
 
 def add_frame_settings(parser: argparse.ArgumentParser) -> None:
-    """Options for the fields of FrameSettings; without them, 10 frames of 320 x 240 as published."""
+    """Options for the fields of FrameSettings; the defaults are those of the notebooks."""
     parser.add_argument("--count", type=positive, default=10, help="frames a clip")
     parser.add_argument("--height", type=positive, default=240, help="pixels")
     parser.add_argument("--width", type=positive, default=320, help="pixels")

@@ -76,6 +76,8 @@ def check(config: Tree) -> Tree:
         raise NoctactError(f"config key path: needed with source: {config['source']}")
     if config["path"] and not needs_path:
         raise NoctactError("config key path: goes with source: folder or source: archive")
+    if config["frames"]["decoding"] == "seek" and config["frames"]["by"] == "time":
+        raise NoctactError("config key frames.decoding: seek goes with frames.by: index only")
     if config["split"]["val"] + config["split"]["test"] >= 1:
         raise NoctactError("config key split: val and test leave nothing to train on")
     unknown = {*config["models"], *config["per_model"]} - {*model_names()}

@@ -1,66 +1,129 @@
 """Stage extract: the frames of one shard of clips, as HDF5."""
 
 import argparse
-from collections.abc import Iterator
+import errno
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
 import h5py
 from tqdm import tqdm
 
-from noctact.arguments import positive
+from noctact.arguments import add_frame_settings, frame_settings, positive
 from noctact.atomic import replacing
 from noctact.clips import Clip, list_clips, shard_of
 from noctact.errors import NoctactError
+from noctact.sampling import FrameSettings
+from noctact.seeking import read_by_seeking
 from noctact.shards import ClipFrames, write_shard
 from noctact.tables import QUARANTINE, write_csv
-from noctact.video import UndecodableError, read_frames
+from noctact.video import Reading, read_frames
+from noctact.workers import Failure, guarded
+
+# What the system and FFmpeg, and OpenCV, say when there is no more memory to be had.
+OUT_OF_MEMORY = ("Cannot allocate memory", "Insufficient memory")
+
+
+class Lines(tqdm):  # type: ignore[type-arg]
+    """Progress for a log: a line every 10 s, where a terminal has a bar that moves."""
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        """Write a line; a `msg` would only wipe off the bar."""
+        if msg is None:
+            print(self, file=self.fp, flush=True)
+
+
+def progress(shard: int, n_clips: int) -> "tqdm[Any]":
+    """A bar on a terminal, or lines."""
+    name = f"shard {shard}"
+    if sys.stderr.isatty():
+        return tqdm(total=n_clips, desc=name, unit="clip")
+    line = "{desc}: {n} of {total} clips, {rate_noinv:.1f} clips/s, {remaining} left{postfix}"
+    return Lines(
+        total=n_clips, desc=name, bar_format=line, mininterval=10, delay=10, miniters=1, leave=False
+    )
+
+
+def read_clip(settings: FrameSettings, clip: Path) -> Reading:
+    """Read `clip` as `settings` say; UndecodableError, OSError or MemoryError when it can't be."""
+    cv2.setNumThreads(1)
+    # What is wrong with a damaged clip is in the quarantine; the logs would only repeat it.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        return (read_by_seeking if settings.decoding == "seek" else read_frames)(clip, settings)
+    except (NoctactError, OSError, cv2.error) as error:
+        if any(text in str(error) for text in OUT_OF_MEMORY):
+            raise MemoryError from error
+        raise
 
 
 def clip_rows(
-    clips: list[Clip], shape: tuple[int, int, int], quarantine: list[tuple[str, str, str]]
+    clips: list[Clip],
+    readings: Iterable[Reading | Failure],
+    bar: "tqdm[Any]",
+    quarantine: list[tuple[str, str, str]],
 ) -> Iterator[ClipFrames]:
-    """Decode `clips` one by one; those that can't be go to `quarantine` with the reason."""
-    for clip in tqdm(clips, unit="clip", disable=None):
-        try:
-            frames, indices, n_decoded = read_frames(clip.path, *shape)
-        except (UndecodableError, OSError) as error:
-            quarantine.append((clip.video_id, str(clip.path), str(error)))
+    """The rows of `clips`; one whose reading failed goes to `quarantine` with the reason."""
+    bar.set_postfix_str("0 in quarantine", refresh=False)
+    for clip, reading in zip(clips, readings, strict=True):
+        if isinstance(reading, Failure):
+            quarantine.append((clip.video_id, str(clip.path), reading.reason))
+            bar.set_postfix_str(f"{len(quarantine)} in quarantine", refresh=False)
         else:
-            yield ClipFrames(clip.video_id, clip.label, frames, indices, n_decoded)
+            yield ClipFrames(clip.video_id, clip.label, **reading._asdict())
+        bar.update()
 
 
 def extract(
     root: Path,
     shard: int,
     shards: int,
-    shape: tuple[int, int, int],
+    settings: FrameSettings,
     output: Path,
     quarantine: Path,
+    seconds: int,
+    memory_mb: int,
 ) -> None:
     """Write the frames of the clips of shard `shard` of `shards`, and what could not be decoded.
 
-    `shape` is (count, height, width) of the frames of a clip. Raises NoctactError for a shard that
-    is none of the `shards`, and as `clips.list_clips` does.
+    A clip may take `seconds` and `memory_mb` MB to decode. Raises NoctactError for a shard that is
+    none of the `shards`, for a full disk, and as `clips.list_clips` and `workers.guarded` do.
     """
     if not 0 <= shard < shards:
         raise NoctactError(f"shard {shard} of {shards}: shards count from 0 to {shards - 1}")
-    cv2.setNumThreads(1)
-    # What FFmpeg says of a damaged clip is in the quarantine; its log would only repeat it.
-    av.logging.set_level(av.logging.PANIC)
     clips = [clip for clip in list_clips(root)[0] if shard_of(clip.video_id, shards) == shard]
-    versions = {"av": av.__version__, "opencv": cv2.__version__, "h5py": h5py.__version__}
-    settings = {
-        "sampling": "int(i * n_decoded / count)",
+    attributes = {
+        "sampling": settings.sampling,
+        "by": settings.by,
+        "decoding": settings.decoding,
+        "truncated": settings.truncated,
         "padding": "zero, centred",
         "resize": "bilinear",
         "shard": f"{shard} of {shards}",
+        "av": av.__version__,
+        "opencv": cv2.__version__,
+        "h5py": h5py.__version__,
     }
+    shape = (settings.count, settings.height, settings.width)
     faults: list[tuple[str, str, str]] = []
-    with replacing(output) as partial:
-        write_shard(partial, clip_rows(clips, shape, faults), shape, versions | settings)
-        write_csv(quarantine, QUARANTINE, faults)
+    read = partial(read_clip, settings)
+    readings = guarded(read, [clip.path for clip in clips], seconds, memory_mb)
+    try:
+        with replacing(output) as temporary:
+            with closing(readings), progress(shard, len(clips)) as bar:
+                write_shard(temporary, clip_rows(clips, readings, bar, faults), shape, attributes)
+            write_csv(quarantine, QUARANTINE, faults)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise NoctactError(
+            f"{output}: no space left on the disk: free some and run again"
+        ) from error
     print(f"shard {shard}: {len(clips) - len(faults)} clips, {len(faults)} in quarantine")
 
 
@@ -69,14 +132,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clips", type=Path, required=True, help="folder of <class>/<clip>")
     parser.add_argument("--shard", type=int, required=True, help="which shard, from 0")
     parser.add_argument("--shards", type=positive, required=True, help="number of shards")
-    parser.add_argument("--count", type=positive, required=True, help="frames a clip")
-    parser.add_argument("--height", type=positive, required=True, help="pixels")
-    parser.add_argument("--width", type=positive, required=True, help="pixels")
+    add_frame_settings(parser)
+    parser.add_argument("--seconds", type=positive, default=120, help="to decode a clip, at most")
+    parser.add_argument("--memory", type=positive, default=1000, help="MB, likewise")
     parser.add_argument("--output", type=Path, required=True, help="HDF5 file to write")
     parser.add_argument("--quarantine", type=Path, required=True, help="CSV to write")
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the stage."""
-    shape = (args.count, args.height, args.width)
-    extract(args.clips, args.shard, args.shards, shape, args.output, args.quarantine)
+    extract(
+        args.clips,
+        args.shard,
+        args.shards,
+        frame_settings(args),
+        args.output,
+        args.quarantine,
+        args.seconds,
+        args.memory,
+    )

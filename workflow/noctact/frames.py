@@ -9,7 +9,6 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import av
 import cv2
 import h5py
 import numpy as np
@@ -123,7 +122,6 @@ def frames(file: Path, video_id: str | None, settings: FrameSettings, output: Pa
     Raises NoctactError as `read_clip` and `read_row` do, for `video_id` without a shard, and for
     an `output` that is no .png.
     """
-    av.logging.set_level(av.logging.PANIC)  # what FFmpeg says of a damaged clip is in the error
     if h5py.is_hdf5(file):
         reading, name = read_row(file, video_id), video_id or ""
     elif video_id is None:

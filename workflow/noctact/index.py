@@ -1,4 +1,4 @@
-"""Stage index: the manifest of all clips."""
+"""Stage index: what clips there are, before any is decoded."""
 
 import argparse
 import hashlib
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from noctact.arguments import positive
 from noctact.clips import list_clips, shard_of
-from noctact.tables import MANIFEST, QUARANTINE, write_csv
+from noctact.tables import INDEX, QUARANTINE, write_csv
 
 
 def sha256(file: Path) -> str:
@@ -21,8 +21,8 @@ def printable(path: Path) -> str:
     return os.fsencode(path).decode(errors="replace")
 
 
-def index(root: Path, shards: int, manifest: Path, rejected: Path) -> None:
-    """List the clips under `root` in `manifest`, and what can't be one in `rejected`.
+def index(root: Path, shards: int, listing: Path, rejected: Path) -> None:
+    """List the clips under `root` in `listing`, and what can't be one in `rejected`.
 
     A file that can't be read to its end counts as rejected. Raises NoctactError as
     `clips.list_clips` does.
@@ -39,7 +39,7 @@ def index(root: Path, shards: int, manifest: Path, rejected: Path) -> None:
         size = clip.path.stat().st_size
         shard = shard_of(clip.video_id, shards)
         rows.append((clip.video_id, str(clip.path), clip.label, size, content, shard))
-    write_csv(manifest, MANIFEST, rows)
+    write_csv(listing, INDEX, rows)
     write_csv(rejected, QUARANTINE, sorted(faults))
     print(f"{len(rows)} clips, {len(faults)} files rejected")
 
@@ -48,10 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of the stage."""
     parser.add_argument("--clips", type=Path, required=True, help="folder of <class>/<clip>")
     parser.add_argument("--shards", type=positive, required=True, help="number of shards")
-    parser.add_argument("--manifest", type=Path, required=True, help="CSV to write")
+    parser.add_argument("--index", type=Path, required=True, help="CSV to write")
     parser.add_argument("--rejected", type=Path, required=True, help="CSV to write")
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the stage."""
-    index(args.clips, args.shards, args.manifest, args.rejected)
+    index(args.clips, args.shards, args.index, args.rejected)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import av
 import cv2
 import numpy as np
 from tqdm import tqdm
@@ -103,7 +102,6 @@ def parity(root: Path, settings: FrameSettings, output: Path) -> None:
     Raises NoctactError as `compare_clips` does, and for a choice of frames by time.
     """
     cv2.setNumThreads(1)
-    av.logging.set_level(av.logging.PANIC)  # what FFmpeg says of a damaged clip is in the notes
     rows: list[tuple[object, ...]] = []
     compared = differing = different = 0
     for video_id, path, comparison in compare_clips(root, settings):

@@ -1,8 +1,11 @@
 """The HDF5 shards: frames of clips as uint8, one chunk a clip, written once, read in batches."""
 
-from collections.abc import Iterable, Sequence
+import io
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -12,13 +15,61 @@ from noctact.errors import NoctactError
 
 
 class ClipFrames(NamedTuple):
-    """One row of a shard: `frames` is uint8 (count, height, width, 3), RGB."""
+    """One row of a shard: the fields of `video.Reading`, with the defaults for what is unknown."""
 
     video_id: str
     label: str
-    frames: NDArray[np.uint8]
+    frames: NDArray[np.uint8]  # (count, height, width, 3), RGB
     frame_index: Sequence[int]
     n_decoded: int
+    frame_time: Sequence[float] | float = math.nan  # seconds
+    n_lost: int = 0
+    decoding: str = ""
+    width: int = 0
+    height: int = 0
+    rate: float = math.nan
+
+
+class Sink(io.FileIO):
+    """A new file that takes all that is written, even on a full disk, and keeps the first `fault`.
+
+    HDF5 can't let go of a file that it failed to write to: it raises errors of many kinds, and the
+    process dies by SIGSEGV when it ends. So it is not told: leaving the `with` block raises the
+    fault, as `check` does before.
+    """
+
+    def __init__(self, file: Path) -> None:
+        """Create `file`, or empty it."""
+        super().__init__(file, "w+")
+        self.fault: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write all of `data`."""
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self.fault = self.fault or error
+        return len(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Make the file `size` bytes long."""
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.fault = self.fault or error
+            return 0
+
+    def check(self) -> None:
+        """Raise the OSError of the first fault, if there was any."""
+        if self.fault:
+            raise OSError(self.fault.errno, self.fault.strerror, str(self.name)) from self.fault
+
+    def __exit__(self, *error: Any) -> None:
+        """Close, and check."""
+        super().__exit__(*error)
+        self.check()
 
 
 def write_shard(
@@ -26,33 +77,67 @@ def write_shard(
 ) -> None:
     """Write `rows`, one at a time, to `file`; `shape` is (count, height, width) of the frames.
 
-    Memory holds one clip, whatever the number of clips.
+    Memory holds one clip, whatever the number of clips. Raises OSError when `file` can't be
+    written.
     """
     count = shape[0]
     text = h5py.string_dtype()
-    with h5py.File(file, "w") as shard:
+    cells = {
+        "video_id": ((), text),
+        "label": ((), text),
+        "frame_index": ((count,), "int32"),
+        "frame_time": ((count,), "float64"),
+        "n_decoded": ((), "int32"),
+        "n_lost": ((), "int32"),
+        "decoding": ((), text),
+        "width": ((), "int32"),
+        "height": ((), "int32"),
+        "rate": ((), "float64"),
+    }
+    with Sink(file) as sink, h5py.File(sink, "w") as shard:
         shard.attrs.update(attributes)
-        columns = {
-            # Fast to read; dark frames shrink well, salt does not.
-            "frames": shard.create_dataset(
-                "frames",
-                (0, *shape, 3),
-                "uint8",
-                maxshape=(None, *shape, 3),
-                chunks=(1, *shape, 3),
-                compression="lzf",
-            ),
-            "video_id": shard.create_dataset("video_id", (0,), text, maxshape=(None,)),
-            "label": shard.create_dataset("label", (0,), text, maxshape=(None,)),
-            "frame_index": shard.create_dataset(
-                "frame_index", (0, count), "int32", maxshape=(None, count)
-            ),
-            "n_decoded": shard.create_dataset("n_decoded", (0,), "int32", maxshape=(None,)),
+        # Fast to read; dark frames shrink well, salt does not.
+        frames = shard.create_dataset(
+            "frames",
+            (0, *shape, 3),
+            "uint8",
+            maxshape=(None, *shape, 3),
+            chunks=(1, *shape, 3),
+            compression="lzf",
+        )
+        columns = {"frames": frames} | {
+            name: shard.create_dataset(name, (0, *cell), dtype, maxshape=(None, *cell))
+            for name, (cell, dtype) in cells.items()
         }
         for n, row in enumerate(rows):
             for name, dataset in columns.items():
                 dataset.resize(n + 1, axis=0)
                 dataset[n] = getattr(row, name)
+            sink.check()
+
+
+@contextmanager
+def must_be_shard(file: Path) -> Iterator[None]:
+    """What goes wrong in reading `file` becomes a NoctactError that says what to do."""
+    try:
+        yield
+    except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise NoctactError(
+            f"{file}: not a shard, or damaged ({error}); delete it and run again"
+        ) from error
+
+
+def read_columns(file: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """The columns `names` of a shard, one row a clip; texts are str. No frames are read.
+
+    Raises NoctactError for a file that is no shard, or lacks one of the columns.
+    """
+    with must_be_shard(file), h5py.File(file, "r") as shard:
+        columns = {name: shard[name] for name in names}
+        return {
+            name: (column.asstr() if h5py.check_string_dtype(column.dtype) else column)[:]
+            for name, column in columns.items()
+        }
 
 
 class Shards:
@@ -71,14 +156,10 @@ class Shards:
         self._open: dict[Path, h5py.File] = {}
         shapes = set()
         for file in files:
-            try:
+            with must_be_shard(file):
                 shard = self._open[file] = h5py.File(file, "r")
                 names = shard["video_id"].asstr()[:]
                 shapes.add(shard["frames"].shape[1:4])
-            except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
-                raise NoctactError(
-                    f"{file}: not a shard, or damaged ({error}); delete it and run again"
-                ) from error
             self._place |= {name: (file, row) for row, name in enumerate(names)}
         if len(shapes) != 1:
             raise NoctactError(

@@ -7,7 +7,10 @@ from pathlib import Path
 from noctact.atomic import replacing
 from noctact.errors import NoctactError
 
-MANIFEST = ("video_id", "path", "label", "bytes", "sha256", "shard")
+INDEX = ("video_id", "path", "label", "bytes", "sha256", "shard")
+# What the shards say of a clip; empty cells for one in the quarantine.
+DECODED = ("n_decoded", "repeated", "n_lost", "decoding", "width", "height", "rate")
+MANIFEST = (*INDEX, *DECODED)
 QUARANTINE = ("video_id", "path", "reason")
 GROUPS = ("video_id", "group", "evidence")
 SPLIT = ("video_id", "label", "group", "split")

@@ -4,6 +4,7 @@ Frame i of a clip is the i-th that a decoder gives of the whole stream. Headers 
 are not there, and time stamps run backwards in AVI files with packed B-frames: neither is trusted.
 """
 
+import logging
 import math
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -37,9 +38,14 @@ FORMATS = (
 )
 # fmt: on
 
-# What is worse than INFO too: decoders tell of damage that they patch up at this level.
+# What a container can put beside a packet to change how the following are decoded.
+CHANGES = {"new_extradata", "param_change"}
+
+# At this level decoders tell of the damage that they patch up. It is read where it matters; errors
+# tell the rest.
 av.logging.set_level(av.logging.INFO)
 av.logging.set_skip_repeated(False)
+logging.getLogger("libav").setLevel(logging.CRITICAL + 1)
 
 # One for all frames: to make one costs more than to convert a small frame.
 CONVERTER = VideoReformatter()
@@ -249,8 +255,8 @@ def decode_needed(stream: VideoStream, source: Source, settings: FrameSettings) 
 
 def is_odd(packet: Packet) -> bool:
     """True for a packet that the container calls damaged, hidden, or a change of parameters."""
-    changed = packet.has_sidedata("new_extradata") or packet.has_sidedata("param_change")
-    return packet.is_corrupt or packet.is_discard or changed
+    changes = (data.data_type in CHANGES for data in packet.iter_sidedata())
+    return packet.is_corrupt or packet.is_discard or any(changes)
 
 
 def picture_packet(source: Source, found: Structure, place: int) -> Packet:

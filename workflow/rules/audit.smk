@@ -1,11 +1,13 @@
 rule audit:
-    """Group the clips of one recording; gather the clips that could not be used."""
+    """Write the manifest; group the clips of one recording; gather what could not be used."""
     input:
-        manifest=f"{RUN}/dataset/manifest.csv",
+        index=f"{RUN}/dataset/index.csv",
         rejected=f"{RUN}/dataset/rejected.csv",
+        shards=expand(f"{RUN}/frames/shard-{{shard}}.h5", shard=SHARDS),
         quarantine=expand(f"{RUN}/frames/shard-{{shard}}.quarantine.csv", shard=SHARDS),
         code=code("audit"),
     output:
+        manifest=f"{RUN}/dataset/manifest.csv",
         groups=f"{RUN}/dataset/groups.csv",
         quarantine=f"{RUN}/dataset/quarantine.csv",
     log:
@@ -25,9 +27,11 @@ rule audit:
         ),
     shell:
         "python -m noctact audit"
-        " --manifest {input.manifest:q}"
+        " --index {input.index:q}"
+        " --shards {input.shards:q}"
         " --faults {input.rejected:q} {input.quarantine:q}"
         " {params.pattern}"
+        " --manifest {output.manifest:q}"
         " --groups {output.groups:q}"
         " --quarantine {output.quarantine:q}"
         " 2>&1 | tee {log:q}"

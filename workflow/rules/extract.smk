@@ -13,22 +13,25 @@ rule extract:
     conda:
         "../../envs/video.yaml"
     resources:
-        mem_mb=1000,
+        # Two processes of 100 MB each, and what decoding a clip may add before it is stopped.
+        mem_mb=500 + config["frames"]["memory_mb"],
     params:
         root=clip_root,
         shards=config["frames"]["shards"],
         clips=clips_digest,
         # One text: Snakemake compares params as an unordered set, and would not see height and
         # width swapped.
-        shape="--count {count} --height {height} --width {width}".format(
-            **config["frames"]
-        ),
+        frames=(
+            "--count {count} --height {height} --width {width} --sampling {sampling} --by {by}"
+            " --decoding {decoding} --truncated {truncated}"
+        ).format(**config["frames"]),
+        limits="--seconds {seconds} --memory {memory_mb}".format(**config["frames"]),
     shell:
         "python -m noctact extract"
         " --clips={params.root:q}"
         " --shard {wildcards.shard}"
         " --shards {params.shards}"
-        " {params.shape}"
+        " {params.frames} {params.limits}"
         " --output {output.shard:q}"
         " --quarantine {output.quarantine:q}"
         " 2>&1 | tee {log:q}"

@@ -4,7 +4,7 @@ rule index:
         clips=clip_files,
         code=code("index"),
     output:
-        manifest=f"{RUN}/dataset/manifest.csv",
+        index=f"{RUN}/dataset/index.csv",
         rejected=f"{RUN}/dataset/rejected.csv",
     log:
         f"{RUN}/logs/index.log",
@@ -22,6 +22,6 @@ rule index:
         "python -m noctact index"
         " --clips={params.root:q}"
         " --shards {params.shards}"
-        " --manifest {output.manifest:q}"
+        " --index {output.index:q}"
         " --rejected {output.rejected:q}"
         " 2>&1 | tee {log:q}"

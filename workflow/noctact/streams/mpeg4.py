@@ -18,9 +18,10 @@ VOL = range(0x20, 0x30)
 # Visual object sequence, its end and the visual object may stand before a VOP, and change nothing.
 HARMLESS = {VOS, 0xB5, *range(0x20)}
 KIND_I, KIND_P, KIND_B = 0, 1, 2
-# FFmpeg learns from the first pictures whether the encoder ends pictures as the standard says; two
-# good ones (of a kind that tells) are enough, and from then on it reports those that do not.
-LEARNING = 8
+# FFmpeg learns from the first pictures whether the encoder ends pictures as the standard says. Two
+# that do are enough; from then on it reports those that do not. One that another is packed behind
+# does not tell.
+LEARNING, LEARNING_PACKED = 3, 8
 HEADER = 24  # bytes that hold any VOP header
 
 
@@ -261,7 +262,7 @@ class Reader:
             self.references.append(place)
             if self.layer.low_delay:
                 self.output.append(place)
-        telling |= place < LEARNING
+        telling |= place < (LEARNING_PACKED if self.packed else LEARNING)
         self.pictures.append(Picture(number, number, header.kind != KIND_B, telling, since, data))
         return True
 
