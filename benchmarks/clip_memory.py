@@ -1,4 +1,4 @@
-"""Peak memory of extraction, and of one epoch of reading, with 200 and with 2,000 clips.
+"""Peak memory of extraction (the larger of its two processes), and of one epoch of reading, with 200 and with 2,000 clips.
 
 Each measurement is a process of its own. The clips are copies of a few generated ones; frames have
 the published size.
@@ -17,14 +17,18 @@ from noctact.synthetic import generate
 
 MEASURE = """
 import json, resource, sys
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def peak():
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return max(resource.getrusage(kind).ru_maxrss for kind in kinds) / 1024
 """
 
 EXTRACT = f"""{MEASURE}
 from pathlib import Path
 from noctact.extract import extract
 root, output = map(Path, sys.argv[1:])
-extract(root, 0, 1, (10, 240, 320), output, output.with_suffix(".csv"))
+from noctact.sampling import FrameSettings
+settings = FrameSettings(10, 240, 320)
+extract(root, 0, 1, settings, output, output.with_suffix(".csv"), 120, 1000)
 print(json.dumps(peak()))
 """
 

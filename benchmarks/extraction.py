@@ -1,9 +1,9 @@
 """CPU and wall time of getting 10 frames of 240 x 320 of every clip, in several ways.
 
 `python benchmarks/extraction.py` makes sets of clips, runs every way on each, and prints what a
-clip costs, how many frames are wrong, and how the goals stand: five minutes on two cores. Each way
-runs in a process of its own, twice (once if it takes long), in turn with the others; the least time of each
-clip counts. CPU time is that of all threads of the process, user and system.
+clip costs, how many frames are wrong, and how the goals stand: about five minutes on two cores.
+Each way runs in a process of its own, twice (once if it takes long), in turn with the others; the
+least time of each clip counts. CPU time is that of all threads of the process, user and system.
 
 decord and torchcodec are no part of the project: they take part where they can be imported.
 """
@@ -23,12 +23,13 @@ from typing import Any, NamedTuple
 
 import av
 import cv2
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from noctact import synthetic
+from noctact.errors import NoctactError
 from noctact.sampling import FrameSettings
+from noctact.shards import Shards
 from noctact.video import letterbox, read_frames
 
 Image = NDArray[np.uint8]
@@ -331,17 +332,17 @@ def start_of_extract(folder: Path) -> NDArray[np.float64]:
     """What stage extract costs, as `extract` has it, when no file is a video."""
     for label in ("class0", "class1"):
         make_rubbish(folder / "start" / label)
-    return np.min([extract(folder / "start", folder / "start.h5") for _ in range(RUNS)], axis=0)
+    return np.min([extract(folder / "start", folder / "start.h5") for _ in range(5)], axis=0)
 
 
 def measure_extract(folder: Path, expected: Path, start: NDArray[np.float64]) -> Cost:
     """What stage extract costs beyond its `start`, for each clip the mean."""
     output = expected.with_suffix(".h5")
     taken = extract(folder, output) - start
-    with h5py.File(output) as shard:
-        images = shard["frames"][:]
-    n = len(images)
+    clips = clips_of(folder)
+    images = Shards([output]).read([f"{clip.parent.name}/{clip.name}" for clip in clips])
     wrong = count_wrong(images, np.load(expected, mmap_mode="r"))
+    n = len(clips)
     return Cost(np.full(n, taken[0] / n), np.full(n, taken[1] / n), wrong)
 
 
@@ -365,7 +366,7 @@ def measure_all(
                 continue
             try:
                 costs[way].append(measure_once())
-            except (RuntimeError, OSError, KeyError, ValueError) as error:
+            except (RuntimeError, OSError, NoctactError) as error:
                 faults[way] = str(error)
     return {way: least(some) for way, some in costs.items() if some}, faults
 

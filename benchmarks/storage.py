@@ -73,7 +73,7 @@ def built_in() -> dict[str, Storage]:
     """What every HDF5 can read, or every h5py (lzf)."""
     lzf = {"compression": "lzf"}
     return {
-        NONE: Storage({}, decompress=bytes),
+        NONE: Storage({}, decompress=bytes),  # nothing to do
         BASE: Storage(lzf),
         "lzf, chunk a frame": Storage(lzf, chunk=1),
         "gzip 1": Storage(gzip(1), decompress=zlib.decompress),
@@ -191,9 +191,8 @@ def timed(work: Callable[..., Any], *arguments: Any) -> tuple[Times, Any]:
     clocks = (time.process_time, time.thread_time, time.perf_counter)
     start = [clock() for clock in clocks]
     result = work(*arguments)
-    return Times(
-        *(1000 * (clock() - was) for clock, was in zip(clocks, start, strict=True))
-    ), result
+    taken = [1000 * (clock() - was) for clock, was in zip(clocks, start, strict=True)]
+    return Times(*taken), result
 
 
 def measure(file: Path, clips: Frames, storage: Storage) -> Cost:
@@ -217,7 +216,7 @@ def measure(file: Path, clips: Frames, storage: Storage) -> Cost:
         direct=direct.cpu,
         chunk=taken[by_chunk].cpu,
         direct_wall=direct.wall,
-        others=1 - direct.thread / direct.cpu,
+        others=max(0, 1 - direct.thread / direct.cpu),
     )
 
 
@@ -301,7 +300,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
     print(f"h5py {h5py.__version__}, HDF5 {h5py.version.hdf5_version}; batches of {BATCH} clips,")
-    print(f"least of {rounds} rounds, one thread.")
+    print(f"least of {rounds} round(s), one thread.")
     if hdf5plugin:
         print(f"hdf5plugin {hdf5plugin.version}; Blosc and Blosc2 on one thread.\n")
     else:

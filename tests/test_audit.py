@@ -42,6 +42,7 @@ def row(video_id, indices=(0, 3, 6, 9), n_lost=0, rate=25.0):
         label=video_id.split("/")[0],
         frames=np.zeros((4, 2, 3, 3), np.uint8),
         frame_index=indices,
+        frame_time=(0, 0.1, 0.2, 0.3),
         n_decoded=12,
         n_lost=n_lost,
         decoding="whole",

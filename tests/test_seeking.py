@@ -115,7 +115,7 @@ def test_what_is_no_video_never_reaches_opencv(tmp_path, make_clip, monkeypatch,
     clip = make_clip(tmp_path / "clip.mkv")
     (tmp_path / name).write_text(text.format(clip=clip))
     monkeypatch.setattr(cv2, "VideoCapture", lambda *_: pytest.fail("OpenCV opened it"))
-    with pytest.raises(UndecodableError, match="not a video|an empty file"):
+    with pytest.raises(UndecodableError, match=r"not a video|an empty file"):
         read_by_seeking(tmp_path / name, SMALL)
 
 

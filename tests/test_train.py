@@ -36,7 +36,8 @@ def clips(n: int) -> list[ClipFrames]:
         ramp = np.linspace(20, 200, SHAPE[0])[:: 1 if i % 2 == 0 else -1]
         frames = ramp[:, None, None, None] + random.integers(0, 30, (*SHAPE, 3))
         index = list(range(SHAPE[0]))
-        rows.append(ClipFrames(f"{label}/{i:02}.mp4", label, frames.astype("uint8"), index, 3))
+        facts = (index, index, SHAPE[0], 0, "whole", 32, 24, 1.0)
+        rows.append(ClipFrames(f"{label}/{i:02}.mp4", label, frames.astype("uint8"), *facts))
     return rows
 
 

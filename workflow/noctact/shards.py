@@ -1,13 +1,13 @@
 """The HDF5 shards: frames of clips as uint8, one chunk a clip, written once, read in batches."""
 
 import io
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
+import hdf5plugin
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,19 +15,19 @@ from noctact.errors import NoctactError
 
 
 class ClipFrames(NamedTuple):
-    """One row of a shard: the fields of `video.Reading`, with the defaults for what is unknown."""
+    """One row of a shard: a clip, and the fields of `video.Reading`."""
 
     video_id: str
     label: str
     frames: NDArray[np.uint8]  # (count, height, width, 3), RGB
     frame_index: Sequence[int]
+    frame_time: Sequence[float]  # seconds; NaN for unknown
     n_decoded: int
-    frame_time: Sequence[float] | float = math.nan  # seconds
-    n_lost: int = 0
-    decoding: str = ""
-    width: int = 0
-    height: int = 0
-    rate: float = math.nan
+    n_lost: int
+    decoding: str
+    width: int
+    height: int
+    rate: float  # frames a second; NaN for unknown
 
 
 class Sink(io.FileIO):
@@ -77,8 +77,8 @@ def write_shard(
 ) -> None:
     """Write `rows`, one at a time, to `file`; `shape` is (count, height, width) of the frames.
 
-    Memory holds one clip, whatever the number of clips. Raises OSError when `file` can't be
-    written.
+    Memory holds the frames of one clip, whatever the number of clips. Raises OSError when `file`
+    can't be written.
     """
     count = shape[0]
     text = h5py.string_dtype()
@@ -94,26 +94,27 @@ def write_shard(
         "height": ((), "int32"),
         "rate": ((), "float64"),
     }
+    columns: dict[str, list[Any]] = {name: [] for name in cells}
     with Sink(file) as sink, h5py.File(sink, "w") as shard:
         shard.attrs.update(attributes)
-        # Fast to read; dark frames shrink well, salt does not.
+        # LZ4: chosen by benchmarks/storage.py; docs/extraction.md has the figures.
         frames = shard.create_dataset(
             "frames",
             (0, *shape, 3),
             "uint8",
             maxshape=(None, *shape, 3),
             chunks=(1, *shape, 3),
-            compression="lzf",
+            **hdf5plugin.LZ4(),
         )
-        columns = {"frames": frames} | {
-            name: shard.create_dataset(name, (0, *cell), dtype, maxshape=(None, *cell))
-            for name, (cell, dtype) in cells.items()
-        }
         for n, row in enumerate(rows):
-            for name, dataset in columns.items():
-                dataset.resize(n + 1, axis=0)
-                dataset[n] = getattr(row, name)
+            frames.resize(n + 1, axis=0)
+            frames[n] = row.frames
+            for name, column in columns.items():
+                column.append(getattr(row, name))
             sink.check()
+        for name, (cell, dtype) in cells.items():
+            data = np.array(columns[name], object if dtype is text else dtype)
+            shard.create_dataset(name, data=data.reshape(-1, *cell), dtype=dtype)
 
 
 @contextmanager
@@ -176,5 +177,8 @@ class Shards:
         missing = [name for name in video_ids if name not in self._place]
         if missing:
             raise NoctactError(f"{missing[0]}: not in the shards; run stage extract again")
-        places = [self._place[name] for name in video_ids]
-        return np.stack([self._open[file]["frames"][row] for file, row in places])
+        batch = np.empty((len(video_ids), *self.shape, 3), np.uint8)
+        for number, name in enumerate(video_ids):
+            file, row = self._place[name]
+            self._open[file]["frames"].read_direct(batch, np.s_[row], np.s_[number])
+        return batch

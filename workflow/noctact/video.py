@@ -75,7 +75,9 @@ def upright(frame: av.VideoFrame) -> Image:
     The matrix and range of the colours are those that the stream names; deeper samples are
     rounded to 8 bits, alpha is left out.
     """
-    image = np.asarray(CONVERTER.reformat(frame, format="rgb24").to_ndarray(), np.uint8)
+    # One thread, as for decoding: the shards are what runs in parallel.
+    rgb = CONVERTER.reformat(frame, format="rgb24", threads=1)
+    image = np.asarray(rgb.to_ndarray(), np.uint8)
     # The display matrix gives degrees counter-clockwise, as rot90 counts.
     return np.rot90(image, round(frame.rotation / 90)) if frame.rotation else image
 
@@ -123,7 +125,12 @@ def open_video(clip: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 
 def reason(error: Exception) -> str:
-    """What FFmpeg says, without its number and function."""
+    """What FFmpeg says, without its number and function.
+
+    Raises `error` itself when memory ran out, which says nothing of the clip.
+    """
+    if isinstance(error, MemoryError):
+        raise error
     return str(error.strerror if isinstance(error, av.FFmpegError) else error)
 
 
@@ -200,7 +207,7 @@ def decode_whole(
     stream: VideoStream, source: Source, wanted: Collection[int], settings: FrameSettings
 ) -> Decoded:
     """Decode all packets and keep the `wanted` frames. An error of the decoder ends it."""
-    stream.codec_context.thread_count = 1  # the shards are what runs in parallel
+    stream.codec_context.thread_count = 1
     aspect = pixel_aspect(stream)
     decoded = Decoded()
     flush = [] if source.broken else [None]
