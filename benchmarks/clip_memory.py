@@ -1,4 +1,6 @@
-"""Peak memory of extraction (the larger of its two processes), and of one epoch of reading, with 200 and with 2,000 clips.
+"""Peak memory of extraction, and of one epoch of reading, with 200 and with 2,000 clips.
+
+Of the two processes of an extraction the larger counts.
 
 Each measurement is a process of its own. The clips are copies of a few generated ones; frames have
 the published size.

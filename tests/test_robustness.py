@@ -47,14 +47,14 @@ def damage(data: bytes, seed: str) -> bytes:
 
 
 def whole_decode(path: Path) -> tuple[list[np.ndarray], bool]:
-    """The frames, letterboxed, until the decoder gives up; and whether it told of faults."""
+    """The frames, letterboxed, until the decoder gives up; and whether it patched any up."""
     frames = []
     with av.open(str(path)) as container, av.logging.Capture() as log, suppress(av.FFmpegError):
         stream = container.streams.video[0]
         stream.thread_count = 1
         for frame in container.decode(stream):
             frames.append(letterbox(upright(frame), 48, 64, pixel_aspect(stream)))
-    return frames, bool(log)
+    return frames, any("concealing" in message for _, _, message in log)
 
 
 def try_one(folder: Path, job: tuple[Path, str]) -> str:
@@ -79,6 +79,10 @@ def try_one(folder: Path, job: tuple[Path, str]) -> str:
     return reading.decoding.split(":")[0]
 
 
+# See try_one: none of the real clips, and of the generated ones only this.
+SPOILT = {"cavlc.mp4": 1}
+
+
 def try_all(clips: list[Path], folder: Path) -> Counter[str]:
     """Try PER_CLIP damages of each clip in a guarded worker; what came of them."""
     jobs = [(clip, f"{clip.name} {number}") for clip in clips for number in range(PER_CLIP)]
@@ -86,7 +90,7 @@ def try_all(clips: list[Path], folder: Path) -> Counter[str]:
     for job, outcome in zip(jobs, guarded(partial(try_one, folder), jobs, 30, 2000), strict=True):
         assert not isinstance(outcome, Failure), (job, outcome)
         outcomes[outcome] += 1
-    assert outcomes["spoilt"] <= 1
+    assert outcomes["spoilt"] <= sum(SPOILT.get(clip.name, 0) for clip in clips)
     return outcomes
 
 

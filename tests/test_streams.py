@@ -13,7 +13,14 @@ from noctact.sampling import RULES, FrameSettings, by_index
 from noctact.streams import Picture, Unproven, mpeg4, needed, structure
 from noctact.streams.h264 import reordering
 from noctact.streams.pictures import Bits
-from noctact.video import letterbox, read_frames, upright
+from noctact.video import (
+    letterbox,
+    open_video,
+    picture_packet,
+    read_frames,
+    read_source,
+    upright,
+)
 
 SIZE = (112, 80)
 N_FRAMES = 70
@@ -87,7 +94,7 @@ SKIPPING = {
     "part2_b.avi": ("mpeg4", {}, {"b_frames": 2}),
     "part2_b.mp4": ("mpeg4", {"b_strategy": "0"}, {"b_frames": 4, "gop": 30}),
     "part2_quarter.avi": ("mpeg4", {"flags": "+qpel+mv4"}, {"b_frames": 2}),
-    "part2_fields.avi": ("mpeg4", {"flags": "+ildct+ilme"}, {"b_frames": 2}),
+    "part2_fields.avi": ("mpeg4", {"flags": "+ildct+ilme"}),
     "part2_matrix.mkv": ("mpeg4", {"mpeg_quant": "1"}, {"b_frames": 1}),
     "part2_packets.avi": ("mpeg4", {"ps": "200"}, {"b_frames": 2}),
     "part2_varying.mp4": ("mpeg4", {}, {"varying": True}),
@@ -95,6 +102,7 @@ SKIPPING = {
 }
 WHOLE = {
     "fields.mp4": ("interlaced", "libx264", x264("tff=1:keyint=20")),
+    "part2_fields_b.avi": ("B-VOPs of fields", "mpeg4", {"flags": "+ildct"}, {"b_frames": 2}),
     "partitions.avi": ("data partitions", "mpeg4", {"data_partitioning": "1"}),
     "hevc.mp4": ("codec hevc", "libx265", {"x265-params": "keyint=20:open-gop=1:log-level=none"}),
     "vp9.webm": ("codec vp9", "libvpx-vp9", {"deadline": "realtime", "cpu-used": "8"}),
@@ -156,6 +164,70 @@ def test_times_are_those_of_a_whole_decode(tmp_path, name, rule):
     longest = max(np.diff(starts))
     steps = np.diff(reading.frame_time)
     assert np.ptp(steps) <= 2 * longest
+
+
+@pytest.mark.parametrize("name", ["pyramid.mkv", "part2_b.mp4", "part2_quarter.avi", "part2.avi"])
+def test_each_frame_alone_is_that_of_a_whole_decode(tmp_path, name):
+    """Of one frame only, as little as can be is decoded: what is missing would show."""
+    codec, options, *more = SKIPPING[name]
+    path = encode(tmp_path / name, codec, options, **(more[0] if more else {}))
+    with open_video(path) as (container, stream):
+        source, context = read_source(container, stream), stream.codec_context
+        found = structure(context.name, context.extradata or b"", map(bytes, source.packets))
+    frames = plain(path)
+    for index, place in enumerate(found.output):
+        with open_video(path) as (container, stream):
+            source = read_source(container, stream)
+            stream.codec_context.thread_count, stream.codec_context.copy_opaque = 1, True
+            packets = [picture_packet(source, found, i) for i in needed(found.pictures, [place])]
+            images = {
+                frame.opaque: upright(frame)
+                for packet in [*packets, None]
+                for frame in stream.decode(packet)
+            }
+        np.testing.assert_array_equal(images[place], frames[index])
+
+
+def rewrite(source, target, change):
+    """Copy the video of `source`, each packet's data through `change(number, data)`."""
+    with av.open(str(source)) as container, av.open(str(target), "w") as copy:
+        stream = copy.add_stream_from_template(container.streams.video[0])
+        for number, packet in enumerate(container.demux(video=0)):
+            if packet.size:
+                changed = av.Packet(change(number, bytes(packet)))
+                changed.stream, changed.pts, changed.dts = stream, packet.pts, packet.dts
+                changed.time_base = packet.time_base
+                copy.mux(changed)
+    return target
+
+
+def test_another_encoder_in_mid_stream_is_unproven(tmp_path):
+    """Decoders know the faults of encoders by name: from XviD on, the transform is another."""
+    source = encode(tmp_path / "source.avi", "mpeg4", {}, gop=20)
+
+    def name(number, data):
+        at = data.index(b"\x00\x00\x01\xb6")
+        return data[:at] + b"\x00\x00\x01\xb2XviD0050" + data[at:] if number == 40 else data
+
+    path = rewrite(source, tmp_path / "named.avi", name)
+    assert assert_exact(path) == "whole: a change of encoder"
+
+
+def test_b_frames_beside_a_picture_that_is_not_coded_are_unproven(tmp_path):
+    source = encode(tmp_path / "source.avi", "mpeg4", {"b_strategy": "0"}, b_frames=2, gop=30)
+
+    def drop(number, data):
+        at = data.index(b"\x00\x00\x01\xb6")
+        bits = f"{int.from_bytes(data[at + 4 : at + 8]):032b}"
+        end = bits.index("0", 2) + 2 + 5 + 1  # seconds, marker, ticks of 25, marker
+        if number % 12 != 7 or bits[:2] != "01":
+            return data
+        dropped = (bits[:end] + "0").ljust(32, "1")
+        return data[: at + 4] + int(dropped, 2).to_bytes(4)
+
+    path = rewrite(source, tmp_path / "dropped.avi", drop)
+    assert len(plain(path)) < N_FRAMES
+    assert assert_exact(path) == "whole: B-VOPs without two references"
 
 
 # --- packed B-frames ------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from conftest import DATA
 from hypothesis import given
 from hypothesis import strategies as st
 
+from noctact.containers import is_cut_off
 from noctact.sampling import FrameSettings
 from noctact.video import UndecodableError, letterbox, read_frames, upright
 
@@ -325,6 +326,16 @@ def test_a_clip_that_is_cut_off_is_refused_or_kept_with_the_loss(
     levels = grays(reading.frames)
     assert np.abs(np.subtract(levels, reading.frame_index)).max() <= 3
     assert not read_frames(whole, SMALL).n_lost
+
+
+def test_a_cut_is_seen_behind_boxes_of_all_kinds(tmp_path, make_clip):
+    data = make_clip(tmp_path / "whole.mp4", range(100), codec="libx264").read_bytes()
+    box = (16).to_bytes(4) + b"uuid" + bytes(8)
+    at = int.from_bytes(data[:4])  # behind the first box
+    (tmp_path / "cut.mp4").write_bytes(data[:at] + box + data[at : at + 500])
+    assert is_cut_off(tmp_path / "cut.mp4")
+    (tmp_path / "more.mp4").write_bytes(data[:at] + box + data[at:])
+    assert not is_cut_off(tmp_path / "more.mp4")
 
 
 def test_padding_after_the_end_of_a_file_is_no_loss(tmp_path, make_clip):

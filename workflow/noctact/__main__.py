@@ -47,6 +47,9 @@ def main(argv: list[str] | None = None) -> int:
         # One line, whatever a file may be called.
         print(f"noctact {stage}:", *str(error).splitlines(), file=sys.stderr)
         return 1
+    except MemoryError:
+        print(f"noctact {stage}: not enough memory; close what else runs", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+# With one of these an MP4 or MOV file begins.
 MP4_BOXES = (b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"sidx")
 EBML, SEGMENT = 0x1A45DFA3, 0x18538067
 
@@ -45,10 +46,11 @@ def mp4_ends(file: BinaryIO, size: int) -> Iterator[int]:
         length = int.from_bytes(head[:4])
         if length == 1:
             length = int.from_bytes(head[8:16])
-        if head[4:8] not in MP4_BOXES or length < 8:
-            return  # not a box that holds frames, or one that reaches to the end of the file
+        if length < 8 or not (head[4:8].isascii() and head[4:8].decode().isprintable()):
+            return  # a box that reaches to the end of the file, or no box at all
         at += length
-        yield at
+        if head[4:8] in (b"moov", b"moof", b"mdat"):
+            yield at
 
 
 def matroska_ends(file: BinaryIO, size: int) -> Iterator[int]:

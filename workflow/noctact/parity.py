@@ -6,6 +6,7 @@ which it chooses, is wrong, or because the pixels are not square, which seeking 
 
 import argparse
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,11 +16,13 @@ from tqdm import tqdm
 
 from noctact.arguments import add_frame_settings, frame_settings
 from noctact.clips import list_clips
+from noctact.errors import NoctactError
 from noctact.index import printable
 from noctact.sampling import FrameSettings
 from noctact.seeking import read_by_seeking
 from noctact.tables import write_csv
 from noctact.video import Reading, UndecodableError, open_video, read_frames
+from noctact.workers import Failure, guarded
 
 COLUMNS = ("video_id", "path", "n_header", "n_decoded", "different", "first", "note")
 
@@ -33,6 +36,10 @@ SAME_RGB = {
 # 10 bits (recordings: 1.1 to 1.2), by up to 0.6 with odd sizes. There, smaller differences go
 # unseen.
 NOISE = 2.0
+
+
+# Limits for one clip, read both ways.
+SECONDS, MEMORY_MB = 240, 2000
 
 
 class Comparison(NamedTuple):
@@ -64,6 +71,7 @@ def attempt(
 
 def compare_readings(clip: Path, settings: FrameSettings) -> Comparison:
     """Read `clip` both ways and compare the pictures, place by place."""
+    cv2.setNumThreads(1)
     sought = attempt(read_by_seeking, clip, settings)
     exact = attempt(read_frames, clip, settings._replace(decoding="exact"))
     if isinstance(sought, str) or isinstance(exact, str):
@@ -92,8 +100,13 @@ def compare_clips(root: Path, settings: FrameSettings) -> Iterator[tuple[str, Pa
     clips, rejected = list_clips(root, fewest=1)
     for file in rejected:
         yield file.video_id, file.path, Comparison(None, None, None, None, file.reason)
-    for clip in tqdm(clips, unit="clip", disable=None):
-        yield clip.video_id, clip.path, compare_readings(clip.path, settings)
+    compare = partial(compare_readings, settings=settings)
+    comparisons = guarded(compare, [clip.path for clip in clips], SECONDS, MEMORY_MB)
+    bar = tqdm(comparisons, total=len(clips), unit="clip", disable=None)
+    for clip, result in zip(clips, bar, strict=True):
+        if isinstance(result, Failure):
+            result = Comparison(None, None, None, None, result.reason)  # noqa: PLW2901
+        yield clip.video_id, clip.path, result
 
 
 def parity(root: Path, settings: FrameSettings, output: Path) -> None:
@@ -101,7 +114,8 @@ def parity(root: Path, settings: FrameSettings, output: Path) -> None:
 
     Raises NoctactError as `compare_clips` does, and for a choice of frames by time.
     """
-    cv2.setNumThreads(1)
+    if settings.by != "index":
+        raise NoctactError("--by time: seeking knows no times; compare by index")
     rows: list[tuple[object, ...]] = []
     compared = differing = different = 0
     for video_id, path, comparison in compare_clips(root, settings):

@@ -88,15 +88,22 @@ def letterbox(image: Image, height: int, width: int, pixel_aspect: float = 1.0) 
     The padding is centred; an odd pixel goes to the bottom or the right. The shorter side grows
     to `round(h * width / height)` or `round(w * height / width)`; with pixels that are shown
     `pixel_aspect` times as wide as high, w counts that many times.
+
+    Raises UndecodableError for sizes that OpenCV does not take, MemoryError when it has too little.
     """
     h, w = image.shape[:2]
     extra_w = max(0, round(h * width / (height * pixel_aspect)) - w)
     extra_h = max(0, round(w * pixel_aspect * height / width) - h)
     left, top = extra_w // 2, extra_h // 2
-    padded = cv2.copyMakeBorder(
-        image, top, extra_h - top, left, extra_w - left, cv2.BORDER_CONSTANT, value=(0, 0, 0)
-    )
-    return np.asarray(cv2.resize(padded, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+    borders = (top, extra_h - top, left, extra_w - left)
+    try:
+        padded = cv2.copyMakeBorder(image, *borders, cv2.BORDER_CONSTANT, value=(0, 0, 0))
+        resized = cv2.resize(padded, (width, height), interpolation=cv2.INTER_LINEAR)
+    except cv2.error as error:
+        if "Insufficient memory" in str(error):
+            raise MemoryError from error
+        raise UndecodableError(f"frames of {w} x {h} can't be made {width} x {height}") from error
+    return np.asarray(resized, np.uint8)
 
 
 @contextmanager
@@ -277,7 +284,8 @@ def picture_packet(source: Source, found: Structure, place: int) -> Packet:
 
 
 def choose(settings: FrameSettings, n_frames: int, stamps: list[int], duration: int) -> list[int]:
-    """Indices of the chosen frames of `n_frames`; the last is on screen for `duration`.
+    """Indices of the chosen frames of `n_frames`; the last is on screen for `duration`, or as long
+    as the one before where that is 0.
 
     By time, the j-th frame that comes out is on screen from the j-th stamp: packed B-frames carry
     their stamps out of order. Raises UndecodableError where stamps are missing.
@@ -291,6 +299,7 @@ def choose(settings: FrameSettings, n_frames: int, stamps: list[int], duration: 
             "frames without time stamps; config key frames.by: index does without them"
         )
     ordered = sorted(stamps)
+    duration = duration or ordered[-1] - ordered[-2:][0]
     return by_time(settings.sampling, settings.count, ordered, ordered[-1] + duration)
 
 

@@ -175,6 +175,8 @@ class Reader:
         self.output: list[int] = []
         self.references: list[int] = []  # places
         self.not_coded: int | None = None  # the last packet, if its VOP is not coded
+        self.gap = 0  # place in `references` of the first after the last VOP that is not coded
+        self.names: set[bytes] = set()
         self.headers(extradata)
 
     def headers(self, data: bytes) -> int:
@@ -202,7 +204,12 @@ class Reader:
             self.clock = Clock(self.layer.resolution)
 
     def take_name(self, data: bytes) -> None:
-        """The encoder's name. DivX's ends in p where B-VOPs are packed."""
+        """The encoder's name, by which decoders allow for its faults.
+
+        DivX's ends in p where B-VOPs are packed. A new one in mid-stream makes it unproven.
+        """
+        require(data in self.names or not self.pictures, "a change of encoder")
+        self.names.add(data)
         found = re.match(rb"DivX\d+(?:b|Build)\d+(p?)", data)
         self.packed |= bool(found and found[1])
         self.known_encoder |= bool(found) or data.startswith(b"XviD")
@@ -247,11 +254,14 @@ class Reader:
         self.clock.passes(header)
         self.not_coded = None if header.coded else number
         if not header.coded:
+            self.gap = len(self.references)
             return False
         place = len(self.pictures)
         if header.kind == KIND_B:
             require(not self.layer.low_delay, "B-VOPs in a stream of low delay")
-            require(len(self.references) > 1, "B-VOPs before their references")
+            require(not self.layer.interlaced, "B-VOPs of fields")  # the first after a VOL tells
+            # Their motion is scaled by the times since, and a VOP without a picture has one too.
+            require(len(self.references) - self.gap > 1, "B-VOPs without two references")
             since = self.pictures[self.references[-2]].since
             self.output.append(place)
         else:
