@@ -6,7 +6,7 @@ are not there, and time stamps run backwards in AVI files with packed B-frames: 
 
 import logging
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -82,12 +82,14 @@ def upright(frame: av.VideoFrame) -> Image:
     return np.rot90(image, round(frame.rotation / 90)) if frame.rotation else image
 
 
-def letterbox(image: Image, height: int, width: int, pixel_aspect: float = 1.0) -> Image:
+def letterbox(
+    image: Image, height: int, width: int, pixel_aspect: float = 1.0, out: Image | None = None
+) -> Image:
     """`image` (h, w, 3) zero-padded to the ratio width:height, then resized (bilinear) to it.
 
     The padding is centred; an odd pixel goes to the bottom or the right. The shorter side grows
     to `round(h * width / height)` or `round(w * height / width)`; with pixels that are shown
-    `pixel_aspect` times as wide as high, w counts that many times.
+    `pixel_aspect` times as wide as high, w counts that many times. Written to `out` if given.
 
     Raises UndecodableError for sizes that OpenCV does not take, MemoryError when it has too little.
     """
@@ -98,7 +100,7 @@ def letterbox(image: Image, height: int, width: int, pixel_aspect: float = 1.0) 
     borders = (top, extra_h - top, left, extra_w - left)
     try:
         padded = cv2.copyMakeBorder(image, *borders, cv2.BORDER_CONSTANT, value=(0, 0, 0))
-        resized = cv2.resize(padded, (width, height), interpolation=cv2.INTER_LINEAR)
+        resized = cv2.resize(padded, (width, height), dst=out, interpolation=cv2.INTER_LINEAR)
     except cv2.error as error:
         if "Insufficient memory" in str(error):
             raise MemoryError from error
@@ -178,23 +180,33 @@ def read_source(container: InputContainer, stream: VideoStream) -> Source:
 
 @dataclass
 class Decoded:
-    """The outcome of decoding: `images` by frame index, `stamps` of the frames that have any."""
+    """The outcome of decoding: `frames` as the models see them, and in which row each index is."""
 
+    frames: Image  # (n, height, width, 3)
+    rows: dict[int, int] = field(default_factory=dict)
     n_frames: int = 0
-    images: dict[int, Image] = field(default_factory=dict)
-    stamps: list[int] = field(default_factory=list)
-    size: tuple[int, int] = (0, 0)  # height and width of the first image before it was resized
+    stamps: list[int] = field(default_factory=list)  # of the frames that have any
+    size: tuple[int, int] = (0, 0)  # height and width of the first row before it was resized
     error: str = ""
 
-    def keep(
-        self, index: int, frame: av.VideoFrame, settings: FrameSettings, aspect: float
-    ) -> None:
-        """Take `frame` into `images`, as the models see it: uint8 (height, width, 3)."""
-        image = upright(frame)
-        if not self.images:
+    def keep(self, index: int, frame: av.VideoFrame, aspect: float) -> None:
+        """Take `frame` into the next row."""
+        image, out = upright(frame), self.frames[len(self.rows)]
+        if not self.rows:
             self.size = image.shape[:2]
+        self.rows[index] = len(self.rows)
         shape = 1 / aspect if frame.rotation % 180 else aspect
-        self.images[index] = letterbox(image, settings.height, settings.width, shape)
+        letterbox(image, out.shape[0], out.shape[1], shape, out)
+
+    def take(self, indices: list[int]) -> Image:
+        """The frames `indices`, in their order."""
+        rows = [self.rows[index] for index in indices]
+        return self.frames if rows == [*range(len(self.frames))] else self.frames[rows]
+
+
+def room_for(wanted: set[int], settings: FrameSettings) -> Image:
+    """An array for the `wanted` frames."""
+    return np.empty((len(wanted), settings.height, settings.width, 3), np.uint8)
 
 
 def pixel_aspect(stream: VideoStream) -> float:
@@ -211,18 +223,18 @@ def pixel_aspect(stream: VideoStream) -> float:
 
 
 def decode_whole(
-    stream: VideoStream, source: Source, wanted: Collection[int], settings: FrameSettings
+    stream: VideoStream, source: Source, wanted: set[int], settings: FrameSettings
 ) -> Decoded:
     """Decode all packets and keep the `wanted` frames. An error of the decoder ends it."""
     stream.codec_context.thread_count = 1
     aspect = pixel_aspect(stream)
-    decoded = Decoded()
+    decoded = Decoded(room_for(wanted, settings))
     flush = [] if source.broken else [None]
     try:
         for packet in [*source.packets, *flush]:
             for frame in stream.decode(packet):
                 if decoded.n_frames in wanted:
-                    decoded.keep(decoded.n_frames, frame, settings, aspect)
+                    decoded.keep(decoded.n_frames, frame, aspect)
                 if frame.pts is not None:
                     decoded.stamps.append(frame.pts)
                 decoded.n_frames += 1
@@ -242,8 +254,9 @@ def decode_needed(stream: VideoStream, source: Source, settings: FrameSettings) 
     require(not source.broken and not any(map(is_odd, source.packets)), "damaged packets")
     found = structure(context.name, context.extradata or b"", map(bytes, source.packets))
     pts = [source.packets[picture.stamp].pts for picture in found.pictures]
-    decoded = Decoded(len(found.output), stamps=[stamp for stamp in pts if stamp is not None])
-    wanted = {*choose(settings, decoded.n_frames, decoded.stamps, source.last_duration)}
+    stamps = [stamp for stamp in pts if stamp is not None]
+    wanted = {*choose(settings, len(found.output), stamps, source.last_duration)}
+    decoded = Decoded(room_for(wanted, settings), n_frames=len(found.output), stamps=stamps)
     places = needed(found.pictures, [found.output[index] for index in wanted])
     rank = {place: index for index, place in enumerate(found.output)}
     aspect = pixel_aspect(stream)
@@ -257,7 +270,7 @@ def decode_needed(stream: VideoStream, source: Source, settings: FrameSettings) 
                 for frame in stream.decode(packet):
                     indices.append(rank.get(cast(int, frame.opaque), -1))
                     if indices[-1] in wanted:
-                        decoded.keep(indices[-1], frame, settings, aspect)
+                        decoded.keep(indices[-1], frame, aspect)
         except av.FFmpegError as error:
             raise Unproven("a fault in the stream") from error
     require(not any(origin == context.name for _, origin, _ in log), "a fault in the stream")
@@ -311,7 +324,7 @@ def seconds(indices: list[int], decoded: Decoded, unit: Fraction | None) -> list
     return [float((ordered[index] - ordered[0]) * unit) for index in indices]
 
 
-def decode_again(clip: Path, wanted: Collection[int], settings: FrameSettings) -> Decoded:
+def decode_again(clip: Path, wanted: set[int], settings: FrameSettings) -> Decoded:
     """Open `clip` anew and decode it whole."""
     with open_video(clip) as (container, stream):
         return decode_whole(stream, read_source(container, stream), wanted, settings)
@@ -342,9 +355,9 @@ def read_frames(clip: Path, settings: FrameSettings) -> Reading:
         except Unproven as why:
             decoding = f"whole: {why}"
             if not stream.codec_context.is_open:
-                decoded = decode_whole(stream, source, guess(source, settings), settings)
+                decoded = decode_whole(stream, source, {*guess(source, settings)}, settings)
     if decoded is None:  # the decoder was used in vain
-        decoded = decode_again(clip, guess(source, settings), settings)
+        decoded = decode_again(clip, {*guess(source, settings)}, settings)
     error = decoded.error or source.broken
     n_lost = max(0, source.expected - decoded.n_frames) if error or cut_off else 0
     if decoded.n_frames == 0:
@@ -354,10 +367,10 @@ def read_frames(clip: Path, settings: FrameSettings) -> Reading:
         cut = f"the file is cut off after {decoded.n_frames} frames"
         raise UndecodableError(f"{told if error else cut}; about {n_lost} are lost")
     indices = choose(settings, decoded.n_frames, decoded.stamps, source.last_duration)
-    if not decoded.images.keys() >= {*indices}:
-        decoded = decode_again(clip, indices, settings)
+    if not decoded.rows.keys() >= {*indices}:
+        decoded = decode_again(clip, {*indices}, settings)
     return Reading(
-        frames=np.stack([decoded.images[index] for index in indices]),
+        frames=decoded.take(indices),
         frame_index=indices,
         frame_time=seconds(indices, decoded, source.unit),
         n_decoded=decoded.n_frames,

@@ -22,7 +22,7 @@ KIND_I, KIND_P, KIND_B = 0, 1, 2
 # that do are enough; from then on it reports those that do not. One that another is packed behind
 # does not tell.
 LEARNING, LEARNING_PACKED = 3, 8
-HEADER = 24  # bytes that hold any VOP header
+HEADER = 16  # bytes that hold any VOP header
 
 
 class Layer(NamedTuple):
