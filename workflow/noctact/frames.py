@@ -17,11 +17,11 @@ from matplotlib.figure import Figure
 
 from noctact.arguments import add_frame_settings, frame_settings
 from noctact.errors import NoctactError
+from noctact.extract import read_clip
 from noctact.figures import STYLE, save
 from noctact.sampling import FrameSettings
-from noctact.seeking import read_by_seeking
 from noctact.shards import Shards, read_columns
-from noctact.video import Image, Reading, UndecodableError, read_frames
+from noctact.video import Image, Reading, UndecodableError
 
 FACTS = [name for name in Reading._fields if name != "frames"]
 
@@ -35,11 +35,10 @@ TEXT: dict[str, Any] = {"family": "DejaVu Sans Mono", "size": 8, "va": "top", "l
 LETTER = 8 / 72 * STYLE["figure.dpi"] * 0.602  # the width of each: the font has one only
 
 
-def read_clip(file: Path, settings: FrameSettings) -> Reading:
+def read_file(file: Path, settings: FrameSettings) -> Reading:
     """Read a clip as stage extract does; raises NoctactError for one that can't be read."""
-    read = read_by_seeking if settings.decoding == "seek" else read_frames
     try:
-        return read(file, settings)
+        return read_clip(settings, file)
     except UndecodableError as error:
         raise NoctactError(f"{file}: {error}") from error
 
@@ -119,13 +118,13 @@ def film_strip(reading: Reading, name: str) -> Figure:
 def frames(file: Path, video_id: str | None, settings: FrameSettings, output: Path | None) -> None:
     """Write the film strip of a clip, or of row `video_id` of a shard, and print where to.
 
-    Raises NoctactError as `read_clip` and `read_row` do, for `video_id` without a shard, and for
+    Raises NoctactError as `read_file` and `read_row` do, for `video_id` without a shard, and for
     an `output` that is no .png.
     """
     if h5py.is_hdf5(file):
         reading, name = read_row(file, video_id), video_id or ""
     elif video_id is None:
-        reading, name = read_clip(file, settings), file.name
+        reading, name = read_file(file, settings), file.name
     else:
         raise NoctactError(f"{file}: --clip chooses a clip of a shard, and this is none")
     output = output or Path(f"{Path(name).stem}-frames.png")
