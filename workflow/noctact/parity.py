@@ -104,9 +104,12 @@ def compare_clips(root: Path, settings: FrameSettings) -> Iterator[tuple[str, Pa
     comparisons = guarded(compare, [clip.path for clip in clips], SECONDS, MEMORY_MB)
     bar = tqdm(comparisons, total=len(clips), unit="clip", disable=None)
     for clip, result in zip(clips, bar, strict=True):
-        if isinstance(result, Failure):
-            result = Comparison(None, None, None, None, result.reason)  # noqa: PLW2901
-        yield clip.video_id, clip.path, result
+        comparison = (
+            Comparison(None, None, None, None, result.reason)
+            if isinstance(result, Failure)
+            else result
+        )
+        yield clip.video_id, clip.path, comparison
 
 
 def parity(root: Path, settings: FrameSettings, output: Path) -> None:
