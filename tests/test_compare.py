@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 
@@ -28,10 +30,13 @@ def write_model(
     labels: Sequence[tuple[str, str, str]],
     classes: Sequence[str] = CLASSES,
     history: pd.DataFrame | None = None,
+    model: str | None = None,
+    seed: int = 31,
 ) -> Path:
     """Write the files of a model for the clips `labels`, each (split, true, predicted).
 
-    The predicted class gets a probability of 0.7, the others share the rest equally.
+    It is called as the folder, unless `model` says otherwise. The predicted class gets a
+    probability of 0.7, the others share the rest equally.
     """
     folder.mkdir(parents=True)
     table = pd.DataFrame(labels, columns=["split", "true", "predicted"])
@@ -46,12 +51,12 @@ def write_model(
         )
     history.to_csv(folder / "history.csv", index=False)
     facts = {
-        "model": folder.name,
+        "model": model or folder.name,
         "parameters": 1234567,
         "seconds_per_step": 0.25,
         "train_seconds": 3600.5,
         "peak_memory_mb": 2048.5,
-        "seed": 31,
+        "seed": seed,
         "classes": list(classes),
         "settings": {"epochs": 2},
     }
@@ -157,6 +162,47 @@ def test_no_test_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cells = dict(zip(header.split(","), row.split(","), strict=True))
     assert {cells[name] for name in SUMMARY if name.startswith("test_")} == {""}
     assert cells["val_accuracy"] == "0.5"
+
+
+def test_seeds_of_one_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row each, model by model; one matrix of their sum; the folders' names do not matter."""
+    drawn = {}
+    draw = figures.confusion
+    monkeypatch.setattr(
+        figures, "confusion", lambda *a: drawn.update({a[2]: a[0].tolist()}) or draw(*a)
+    )
+    folders = [
+        write_model(tmp_path / "gru", HALF, seed=5),
+        write_model(tmp_path / "lstm", HALF, seed=5),
+        write_model(tmp_path / "gru" / "seed-2", RIGHT, model="gru", seed=2),
+        write_model(tmp_path / "x", RIGHT, model="gru", seed=7),
+    ]
+    compare(folders, tmp_path / "out")
+    summary = pd.read_csv(tmp_path / "out" / "summary.csv")
+    assert list(summary)[:3] == ["model", "seed", "parameters"]
+    assert summary[["model", "seed", "test_accuracy"]].to_numpy().tolist() == [
+        ["gru", 5, 0.5],
+        ["gru", 2, 1],
+        ["gru", 7, 1],
+        ["lstm", 5, 0.5],
+    ]
+    # HALF takes the second class for the first one, and the fourth for the third.
+    assert drawn == {
+        "gru\ntest, 3 seeds summed: 3 x 4 clips, accuracy 83.3%": [
+            [3, 0, 0, 0],
+            [1, 2, 0, 0],
+            [0, 0, 3, 0],
+            [0, 0, 1, 2],
+        ],
+        "lstm\ntest: 4 clips, accuracy 50.0%": [
+            [1, 0, 0, 0],
+            [1, 0, 0, 0],
+            [0, 0, 1, 0],
+            [0, 0, 1, 0],
+        ],
+    }
+    matrices = {file.name for file in (tmp_path / "out" / "confusion").iterdir()}
+    assert matrices == {"gru.png", "gru.svg", "lstm.png", "lstm.svg"}
 
 
 def test_same_inputs_same_bytes(models: list[Path], tmp_path: Path) -> None:
@@ -291,7 +337,7 @@ def history(epochs: int, val_loss: float = 0.03) -> pd.DataFrame:
 @pytest.mark.parametrize("count", [1, 6, 40])
 def test_curves_name_every_model(measure: Any, epochs: int, count: int, tmp_path: Path) -> None:
     names = ["_$x$", "cnn_$x$", *(f"cnn_model_{n}" for n in range(2, 40))][:count]
-    figure = figures.curves({name: history(epochs) for name in names}, measure)
+    figure = figures.curves({name: [history(epochs)] for name in names}, measure)
     axes = figure.axes[0]
     ends = [text for text in axes.texts if isinstance(text, Annotation)]
     assert [text.get_text().split("  ")[0] for text in ends] == names
@@ -305,7 +351,7 @@ def test_curves_name_every_model(measure: Any, epochs: int, count: int, tmp_path
 
 def test_same_layer_same_colour_and_cnn_told_apart() -> None:
     names = ["lstm", "gru", "cnn_lstm", "cnn_gru"]
-    lines = figures.curves({name: history(3) for name in names}, "loss").axes[0].lines
+    lines = figures.curves({name: [history(3)] for name in names}, "loss").axes[0].lines
     looks = {
         name: (lines[2 * n + 1].get_color(), lines[2 * n + 1].get_linewidth())
         for n, name in enumerate(names)
@@ -316,9 +362,49 @@ def test_same_layer_same_colour_and_cnn_told_apart() -> None:
     assert training.get_linestyle() == "--" and validation.get_linestyle() == "-"
 
 
+def of_values(values: Sequence[float]) -> pd.DataFrame:
+    """A history of these validation losses; the training loss is ten times as high."""
+    frame = history(len(values))
+    frame["val_loss"] = values
+    frame["loss"] = 10 * frame["val_loss"]
+    return frame
+
+
+def test_seeds_make_a_mean_and_a_band(tmp_path: Path) -> None:
+    """Two stop before the third one does: an epoch is of those that reached it."""
+    seeds = [of_values([0.5, 0.2]), of_values([0.3]), of_values([0.1, 0.4, 0.7])]
+    figure = figures.curves({"lstm": seeds, "gru": [of_values([0.6, 0.5])]}, "loss")
+    axes = figure.axes[0]
+    lines = [(line.get_xdata().tolist(), line.get_ydata().tolist()) for line in axes.lines]
+    assert lines[0] == ([1, 2, 3], pytest.approx([3, 3, 7]))
+    assert lines[1] == ([1, 2, 3], pytest.approx([0.3, 0.3, 0.7]))
+    assert lines[3] == ([1, 2], [0.6, 0.5])
+    (band,) = axes.collections  # one seed has none
+    corners = {(x, round(float(y), 9)) for x, y in band.get_paths()[0].vertices}
+    assert corners == {(1, 0.1), (1, 0.5), (2, 0.2), (2, 0.4), (3, 0.7)}
+    assert to_hex(band.get_facecolor()[0]) == axes.lines[1].get_color().lower()
+    assert [text.get_text() for text in axes.texts[1:]] == ["lstm  0.700", "gru  0.500"]
+    note = axes._right_title
+    assert note.get_text() == "mean of 1 to 3 seeds, band from lowest to highest"
+    boxes = extents(figure, [axes._left_title, note, *axes.texts], tmp_path / "figure.png")
+    assert_inside(figure, boxes)
+    assert_apart(boxes[:3])
+
+
+def test_one_seed_has_no_band_and_no_note() -> None:
+    axes = figures.curves({"lstm": [history(3)], "gru": [history(3)]}, "loss").axes[0]
+    assert len(axes.collections) == 0
+    assert axes.get_title(loc="right") == ""
+
+
+def test_a_loss_of_one_seed_that_is_no_number_is_not_left_out_of_the_mean() -> None:
+    figure = figures.curves({"lstm": [of_values([0.5, np.nan]), of_values([0.3, 0.2])]}, "loss")
+    assert figure.axes[0].texts[1].get_text() == "lstm  nan"
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_loss_that_is_not_finite_leaves_a_gap(value: float, tmp_path: Path) -> None:
-    figure = figures.curves({"lstm": history(3, value), "gru": history(3)}, "loss")
+    figure = figures.curves({"lstm": [history(3, value)], "gru": [history(3)]}, "loss")
     ends = figure.axes[0].texts[1:]
     assert [text.get_text() for text in ends] == [f"lstm  {value}", "gru  0.0300"]
     assert_inside(figure, extents(figure, ends, tmp_path / "figure.png"))
@@ -372,6 +458,7 @@ FAULTS = {
     r"history.csv: Unable to parse string .much": write("history.csv", HEADER + b"1,much,1,1,1\n"),
     r"run.json: not JSON": write("run.json", b"{"),
     r"run.json: not a JSON object": write("run.json", b"[]"),
+    r"run.json: key 'model' is no name": set_fact("model", 7),
     r"run.json: key 'seed' is no number": set_fact("seed", None),
     r"run.json: key 'classes' is no list of two": set_fact("classes", ["one"]),
     r"predictions.csv: column 'p_new' is missing": set_fact("classes", [*CLASSES, "new"]),
@@ -387,12 +474,12 @@ FAULTS = {
     r"clip '\$5 & \$6/0.mp4' has probabilities that do not add up": set_cell("p_A_b", 0.9),
     r"mp4' has probabilities that do not": set_cell("p_A_b", None),
     r"Unable to parse string .high": set_cell("p_A_b", "high"),
-    r"cnn_lstm and lstm: evaluated on different clips; only one of them has '\$5 & \$6/0.mp4' of "
-    r"class '\$5 & \$6' in test": set_cell("split", "test"),
-    r"cnn_lstm and lstm: evaluated on different clips; only one of them has '\$5": set_cell(
+    r"cnn_lstm and .*/lstm: evaluated on different clips; only one of them has '\$5 & \$6/0.mp4' "
+    r"of class '\$5 & \$6' in test": set_cell("split", "test"),
+    r"cnn_lstm and .*/lstm: evaluated on different clips; only one of them has '\$5": set_cell(
         "video_id", "new.mp4"
     ),
-    r"cnn_lstm and lstm: evaluated on different clips; only one .* in val; evaluate both": set_cell(
+    r"cnn_lstm and .*/lstm: evaluated on different clips; only .* in val; evaluate both": set_cell(
         "true", "A_b"
     ),
 }
@@ -410,14 +497,21 @@ def test_fault_of_one_model(message: str, models: list[Path], tmp_path: Path) ->
 
 def test_different_classes(models: list[Path], tmp_path: Path) -> None:
     other = write_model(tmp_path / "gru", [("val", "a", "b")], ["a", "b"])
-    with pytest.raises(NoctactError, match=r"^lstm and gru: different classes \('?\$5 & \$6"):
+    with pytest.raises(NoctactError, match=r"/lstm and .*/gru: different classes \('?\$5 & \$6"):
         compare([models[0], other], tmp_path / "out")
 
 
-def test_one_name_twice(models: list[Path], tmp_path: Path) -> None:
-    twin = write_model(tmp_path / "other" / "lstm", RIGHT)
-    with pytest.raises(NoctactError, match="two folders are named 'lstm'"):
+def test_one_model_and_seed_twice(models: list[Path], tmp_path: Path) -> None:
+    twin = write_model(models[0] / "seed-31", HALF, model="lstm")
+    fault = f"{models[0]} and {twin}: both are lstm with seed 31"
+    with pytest.raises(NoctactError, match=f"^{re.escape(fault)}"):
         compare([*models, twin], tmp_path / "out")
+
+
+def test_seeds_evaluated_on_different_clips(models: list[Path], tmp_path: Path) -> None:
+    other = write_model(models[0] / "seed-2", HALF[1:], model="lstm", seed=2)
+    with pytest.raises(NoctactError, match=r"/lstm and .*/lstm/seed-2: evaluated on different"):
+        compare([*models, other], tmp_path / "out")
 
 
 def test_matrices_of_models_no_longer_compared_go(models: list[Path], tmp_path: Path) -> None:

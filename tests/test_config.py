@@ -87,8 +87,18 @@ def test_defaults_are_the_published_protocol():
         "dropout": 0.5,
         "units": [128, 64, 32],
         "precision": "float32",
-        "seed": 1,
+        # What the notebooks did not have is off.
+        "schedule": "constant",
+        "clip_norm": None,
+        "class_weights": False,
+        "label_smoothing": 0,
+        "mirror": False,
+        "brightness": 0,
+        "salt": 0,
+        "early_stopping": None,
+        "checkpoint": "last",
     }
+    assert config["seeds"] == [1]
 
 
 def test_published_yaml_takes_frames_as_the_notebooks_did():
@@ -117,15 +127,33 @@ def test_partial_sections_get_the_other_defaults_and_the_input_stays_as_it_was()
 
 def test_per_model_changes_one_model_only():
     config = check({"per_model": {"gru": {"learning_rate": 0.01, "units": [5]}}})
-    assert json.loads(model_settings(config, "gru"))["units"] == [5]
-    assert json.loads(model_settings(config, "lstm")) == config["training"]
-    assert set(config["training"]) == set(Settings._fields)
+    gru, lstm = (json.loads(model_settings(config, name, 7)) for name in ("gru", "lstm"))
+    assert lstm == config["training"] | {"seed": 7}
+    assert gru == lstm | {"learning_rate": 0.01, "units": [5]}
+    assert set(lstm) == set(Settings._fields)
 
 
 def test_swapped_values_make_other_settings():
     one = check({"per_model": {"gru": {"batch_size": 3, "epochs": 7}}})
     other = check({"per_model": {"gru": {"batch_size": 7, "epochs": 3}}})
-    assert model_settings(one, "gru") != model_settings(other, "gru")
+    assert model_settings(one, "gru", 1) != model_settings(other, "gru", 1)
+
+
+def test_switches_can_be_turned_on_for_one_model():
+    own = {
+        "schedule": "cosine",
+        "clip_norm": 0.5,
+        "class_weights": True,
+        "label_smoothing": 0.1,
+        "mirror": True,
+        "brightness": 0.2,
+        "salt": 0.05,
+        "early_stopping": 1,
+        "checkpoint": "best",
+    }
+    config = check({"per_model": {"gru": own}, "seeds": [0, 3], "cache_mb": 0})
+    assert json.loads(model_settings(config, "gru", 3)).items() >= own.items()
+    assert (config["seeds"], config["cache_mb"]) == ([0, 3], 0)
 
 
 @pytest.mark.parametrize(
@@ -138,6 +166,22 @@ def test_swapped_values_make_other_settings():
         ({"training": {"epochs": 0}}, ["training.epochs", "minimum of 1"]),
         ({"training": {"dropout": 1}}, ["training.dropout", "1"]),
         ({"training": {"units": []}}, ["training.units"]),
+        ({"training": {"seed": 1}}, ["training.seed: no such key", "mean seeds at the top level?"]),
+        ({"per_model": {"gru": {"seed": 1}}}, ["per_model.gru.seed: no such key"]),
+        ({"seeds": []}, ["seeds"]),
+        ({"seeds": 3}, ["seeds", "3 is not of type 'array'"]),
+        ({"seeds": [2, 2]}, ["seeds", "[2, 2]"]),
+        ({"seeds": [-1]}, ["seeds.0", "-1"]),
+        ({"training": {"schedule": "step"}}, ["training.schedule", "'step'", "cosine"]),
+        ({"training": {"clip_norm": 0}}, ["training.clip_norm", "0"]),
+        ({"training": {"class_weights": 1}}, ["training.class_weights", "'boolean'"]),
+        ({"training": {"label_smoothing": 1}}, ["training.label_smoothing", "1"]),
+        ({"training": {"mirror": "yes"}}, ["training.mirror", "'yes'"]),
+        ({"training": {"brightness": -0.1}}, ["training.brightness", "-0.1"]),
+        ({"training": {"salt": 1}}, ["training.salt", "1"]),
+        ({"training": {"early_stopping": 0}}, ["training.early_stopping", "minimum of 1"]),
+        ({"training": {"checkpoint": "first"}}, ["training.checkpoint", "'first'", "best"]),
+        ({"cache_mb": -1}, ["cache_mb", "minimum of 0"]),
         (
             {"per_model": {"gru": {"unit": 3}}},
             ["per_model.gru.unit: no such key", "did you mean units?"],

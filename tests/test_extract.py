@@ -3,6 +3,7 @@ again, full disks, and being killed.
 """
 
 import csv
+import hashlib
 import io
 import os
 import re
@@ -104,6 +105,8 @@ def test_a_shard_holds_the_right_frames_of_each_clip(clips, tmp_path):
                 np.array(expected_levels(name), np.uint8)[:, None, None, None], (*SHAPE, 3)
             )
             np.testing.assert_array_equal(shard["frames"][row], expected)
+            sha256 = hashlib.sha256(expected.tobytes()).hexdigest()
+            assert shard["sha256"].asstr()[row] == sha256
 
 
 def test_a_shard_has_the_agreed_layout(clips, tmp_path):
@@ -121,6 +124,7 @@ def test_a_shard_has_the_agreed_layout(clips, tmp_path):
             "width": ((6,), np.int32),
             "height": ((6,), np.int32),
             "rate": ((6,), np.float64),
+            "sha256": ((6,), h5py.string_dtype()),
         }
         assert shard["frames"].chunks == (1, *SHAPE, 3)
         assert dict(shard.attrs) == {

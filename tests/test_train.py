@@ -1,27 +1,47 @@
 """Training and evaluation on small shards: same bytes, safe model files, clear errors."""
 
 import json
+import shutil
+import signal
 import subprocess
 import sys
+import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.util.tensor_util import make_ndarray
 
+from noctact import checkpoint
 from noctact.errors import NoctactError
 from noctact.shards import ClipFrames, Shards, write_shard
-from noctact.train import Progress, parse_settings, reproducible
+from noctact.train import parse_settings
+from noctact.training import Progress, reproducible
+
+import keras  # isort: skip - after noctact.training, which chooses the backend
 
 SHAPE = (3, 16, 20)
 SETTINGS = {
     "loss": "categorical_crossentropy",
     "optimizer": "adam",
     "learning_rate": 0.01,
+    "schedule": "constant",
+    "clip_norm": None,
     "batch_size": 4,
     "epochs": 4,
+    "early_stopping": None,
+    "checkpoint": "last",
     "dropout": 0.1,
     "units": [8, 4],
+    "class_weights": False,
+    "label_smoothing": 0.0,
+    "mirror": False,
+    "brightness": 0.0,
+    "salt": 0.0,
     "precision": "float32",
     "seed": 3,
 }
@@ -66,11 +86,18 @@ def noctact(*words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def train(dataset, output: Path, model: str = "gru", threads: int = 1, **changes: object):
+def command(dataset, output: Path, model: str = "gru", **changes: object) -> list[str]:
+    """The command line of a training; its checkpoint and events go beside `output`."""
     split, files = dataset
     words = ["--model", model, "--settings", json.dumps(SETTINGS | changes), "--split", split]
-    words += ["--shards", *files, "--threads", threads, "--output", output]
-    return noctact("train", *words)
+    words += ["--shards", *files, "--threads", 1, "--output", output, "--memory-mb", 1700]
+    words += ["--checkpoint", f"{output}.zip", "--tensorboard", f"{output}-events"]
+    return [sys.executable, "-m", "noctact", "train", *map(str, words)]
+
+
+def train(dataset, output: Path, model: str = "gru", **changes: object):
+    words = command(dataset, output, model, **changes)
+    return subprocess.run(words, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -95,9 +122,14 @@ def test_history_and_run_say_what_was_done(trained):
     assert facts["clips"] == {"train": 14, "val": 4}
     assert facts["settings"] == SETTINGS
     assert facts["seconds_per_step"] > 0
+    assert 0 <= facts["waiting_share"] < 1
+    assert (facts["epochs"], facts["kept_epoch"], facts["starts"]) == (4, 4, 1)
+    assert facts["best_epoch"] == 1 + history["val_loss"].idxmin()
+    assert facts["best_val_loss"] == history["val_loss"].min()
     assert 100 < facts["peak_memory_mb"] < 10_000
     lines = done.stdout.splitlines()
-    assert lines[0] == "gru  14 clips to train on, 4 to watch"
+    assert lines[0] == "gru  14 clips to train on, 4 to watch, up to 1700 MB of memory"
+    assert facts["peak_memory_mb"] < facts["predicted_memory_mb"] == 1700
     assert [line.split()[2] for line in lines[1:]] == ["1/4", "2/4", "3/4", "4/4"]
     assert all(line.endswith("left") and "clips/s" in line for line in lines[1:])
 
@@ -117,6 +149,161 @@ def test_result_does_not_depend_on_the_shards(trained, dataset, tmp_path):
     write_shard(tmp_path / "all.h5", reversed(clips(24)), SHAPE, {})
     train((split, [tmp_path / "all.h5"]), tmp_path / "one")
     assert (tmp_path / "one/model.keras").read_bytes() == (trained[0] / "model.keras").read_bytes()
+
+
+ALL_ON = {
+    "epochs": 30,
+    "dropout": 0.5,
+    "schedule": "cosine",
+    "clip_norm": 1.0,
+    "class_weights": True,
+    "label_smoothing": 0.1,
+    "mirror": True,
+    "brightness": 0.3,
+    "salt": 0.1,
+    "checkpoint": "best",
+    "early_stopping": 25,
+}
+
+
+def killed(words: list[str], after: int, delay: float) -> str:
+    """Run `words`, kill it `delay` seconds after `after` epochs; what it said until then."""
+    lines = []
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout or ():
+            lines.append(line)
+            if sum("  epoch " in said for said in lines) == after:
+                break
+        time.sleep(delay)
+        process.kill()
+        lines += process.stdout or ()  # to the end: the process that trains is gone too
+    assert process.returncode == -signal.SIGKILL
+    return "".join(lines)
+
+
+def test_killed_three_times_gives_the_same_bytes(dataset, tmp_path):
+    model = "cnn_gru"  # all that is random: order, dropout behind encoder and layers, augmentation
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    assert train(dataset, whole, model, **ALL_ON).returncode == 0
+    random = np.random.default_rng(1)
+    done = 0
+    for _ in range(3):
+        said = killed(
+            command(dataset, torn, model, **ALL_ON),
+            after=int(random.integers(1, 6)),
+            delay=random.uniform(0, 0.05),
+        )
+        assert ("goes on after" in said) == (done > 0)
+        done += said.count("  epoch ")
+        assert not (torn / "model.keras").exists()
+    last = train(dataset, torn, model, **ALL_ON)
+    assert f"goes on after epoch {done}" in last.stdout or f"epoch {done - 1}" in last.stdout
+    for name in ("model.keras", "history.csv"):
+        assert (torn / name).read_bytes() == (whole / name).read_bytes(), name
+    facts = [json.loads((folder / "run.json").read_text()) for folder in (whole, torn)]
+    assert [fact["starts"] for fact in facts] == [1, 4]
+    for key in ("epochs", "best_epoch", "best_val_loss", "kept_epoch"):
+        assert facts[0][key] == facts[1][key], key
+    assert facts[1]["kept_epoch"] == facts[1]["best_epoch"]
+    assert evaluate(dataset, whole / "model.keras", whole / "p.csv").returncode == 0
+    assert evaluate(dataset, torn / "model.keras", torn / "p.csv").returncode == 0
+    assert (whole / "p.csv").read_bytes() == (torn / "p.csv").read_bytes()
+    assert not torn.with_name("torn.zip").exists()
+    # TensorBoard has every epoch once, whatever was killed.
+    events = EventAccumulator(str(tmp_path / "torn-events/validation"), {"tensors": 0})
+    events.Reload()
+    history, tag = pd.read_csv(torn / "history.csv"), "epoch_loss"
+    shown = {event.step: float(make_ndarray(event.tensor_proto)) for event in events.Tensors(tag)}
+    assert len(shown) == len(events.Tensors(tag)) == len(history)
+    assert shown == pytest.approx(dict(zip(history["epoch"], history["val_loss"], strict=True)))
+
+
+@pytest.fixture(scope="module")
+def interrupted(dataset, tmp_path_factory):
+    """The checkpoint of a training that was killed."""
+    output = tmp_path_factory.mktemp("interrupted") / "gru"
+    killed(command(dataset, output, epochs=40), after=2, delay=0)
+    return output.with_suffix(".zip")
+
+
+def test_another_setting_does_not_go_on_from_the_checkpoint(
+    trained, interrupted, dataset, tmp_path
+):
+    shutil.copy(interrupted, tmp_path / "gru.zip")
+    done = train(dataset, tmp_path / "gru")
+    assert "gru.zip: of other settings, data or code; begins anew" in done.stdout
+    assert (tmp_path / "gru/model.keras").read_bytes() == (trained[0] / "model.keras").read_bytes()
+
+
+def test_other_frames_do_not_go_on_from_the_checkpoint(interrupted, dataset, tmp_path):
+    split, _ = dataset
+    rows = clips(24)
+    rows[0].frames[0, 0, 0, 0] ^= 1
+    write_shard(tmp_path / "all.h5", rows, SHAPE, {})
+    shutil.copy(interrupted, tmp_path / "gru.zip")
+    words = command((split, [tmp_path / "all.h5"]), tmp_path / "gru", epochs=40)
+    assert "begins anew" in killed(words, after=1, delay=0)
+    # The same frames in other shards are the same data.
+    write_shard(tmp_path / "all.h5", clips(24), SHAPE, {})
+    shutil.copy(interrupted, tmp_path / "gru.zip")
+    assert "goes on after epoch" in killed(words, after=1, delay=0)
+
+
+def test_a_damaged_checkpoint_is_reported_and_not_used(interrupted, tmp_path, capsys):
+    with zipfile.ZipFile(interrupted) as archive:
+        identity = json.loads(archive.read("facts.json"))["identity"]
+    assert checkpoint.read(interrupted, identity) is not None
+    content = bytearray(interrupted.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged = tmp_path / "gru.zip"
+    damaged.write_bytes(content)
+    assert checkpoint.read(damaged, identity) is None
+    assert f"{damaged}: damaged (Bad CRC-32" in capsys.readouterr().out
+    damaged.write_bytes(content[:1000])
+    assert checkpoint.read(damaged, identity) is None
+    assert checkpoint.read(tmp_path / "nothing.zip", identity) is None
+    assert checkpoint.read(interrupted, "another") is None
+
+
+def test_killed_by_the_system_tells_what_was_predicted(dataset, tmp_path):
+    words = command(dataset, tmp_path / "gru", epochs=500)
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while "epoch 1/" not in process.stdout.readline():
+            pass
+        trains = [
+            child
+            for child in psutil.Process(process.pid).children()
+            if "spawn_main" in " ".join(child.cmdline())
+        ]
+        trains[0].kill()
+        _, error = process.communicate()
+    assert process.returncode == 1
+    last = error.strip().splitlines()[-1]
+    assert "gru: killed (SIGKILL), as the system does when memory runs out" in last
+    assert "1700 MB were predicted; lower batch_size" in last
+
+
+def test_best_epoch_is_kept_and_early_stopping_stops(dataset, tmp_path):
+    done = train(dataset, tmp_path / "best", epochs=30, early_stopping=3, checkpoint="best")
+    assert done.returncode == 0, done.stderr
+    history = pd.read_csv(tmp_path / "best/history.csv")
+    facts = json.loads((tmp_path / "best/run.json").read_text())
+    best = 1 + int(history["val_loss"].idxmin())
+    assert facts["kept_epoch"] == facts["best_epoch"] == best
+    assert len(history) == facts["epochs"] == best + 3 < 30
+    # The weights are those of a training that ends there.
+    train(dataset, tmp_path / "short", epochs=best)
+    models = [(tmp_path / name / "model.keras").read_bytes() for name in ("best", "short")]
+    assert models[0] == models[1]
+
+
+def test_float16_without_a_gpu_is_refused(dataset, tmp_path):
+    if keras.distribution.list_devices("gpu"):
+        pytest.skip("there is a GPU")
+    done = train(dataset, tmp_path / "gru", precision="mixed_float16")
+    assert_one_line(done, "mixed_float16 needs a GPU", "mixed_bfloat16")
 
 
 def test_model_opens_without_noctact_in_safe_mode(trained):
@@ -194,23 +381,38 @@ keras.Model(inputs, outputs).save({str(file)!r})
 
 
 def test_diverging_loss_stops_with_advice(dataset, tmp_path):
-    done = train(dataset, tmp_path, optimizer="sgd", learning_rate=1e38)
-    assert_one_line(done, "gru", "loss is", "lower learning_rate")
-    assert not (tmp_path / "model.keras").exists()
+    done = train(dataset, tmp_path / "gru", optimizer="sgd", learning_rate=1e38)
+    assert_one_line(done, "loss is inf in epoch 1", "lower learning_rate", "No epoch before")
+    assert not (tmp_path / "gru/model.keras").exists()
+
+
+def test_the_epoch_before_the_loss_diverged_is_kept(dataset, tmp_path):
+    changes = {"optimizer": "sgd", "learning_rate": 4e37, "epochs": 12}
+    done = train(dataset, tmp_path / "gru", **changes)
+    history = pd.read_csv(tmp_path / "gru/history.csv")
+    last = len(history)
+    assert 0 < last < 12
+    assert np.isfinite(history.to_numpy()).all()
+    kept = tmp_path / "gru.keras"
+    assert_one_line(done, f"in epoch {last + 1}", f"Epoch {last} is kept in {kept}")
+    # What is kept is what a training of that many epochs gives.
+    train(dataset, tmp_path / "shorter", **(changes | {"epochs": last}))
+    assert kept.read_bytes() == (tmp_path / "shorter/model.keras").read_bytes()
 
 
 def test_no_val_clips_is_an_error(dataset, tmp_path):
     split, files = dataset
     table = pd.read_csv(split)
     table[table["split"] != "val"].to_csv(tmp_path / "split.csv", index=False)
-    assert_one_line(train((tmp_path / "split.csv", files), tmp_path), "no val clips", "split.val")
+    done = train((tmp_path / "split.csv", files), tmp_path / "out")
+    assert_one_line(done, "no val clips", "split.val")
 
 
 def test_damaged_shard_and_missing_clip_are_named(dataset, tmp_path):
     split, files = dataset
     damaged = tmp_path / "shard-001.h5"
     damaged.write_bytes(files[1].read_bytes()[:500])
-    done = train((split, [files[0], damaged]), tmp_path)
+    done = train((split, [files[0], damaged]), tmp_path / "out")
     assert_one_line(done, str(damaged), "delete it and run again")
     with pytest.raises(NoctactError, match="not in the shards"):
         Shards([files[0]]).read(["nobody/here.mp4"])
@@ -231,16 +433,13 @@ def test_reproducible_numbers_shared_objects_in_order():
     assert reproducible('{"date_saved": "2026-01-01@10:00:00"}') == '{"date_saved": ""}'
 
 
-def test_progress_tells_the_time_left(tmp_path, capsys, monkeypatch):
-    clock = iter([0.0, 0.0, 10.0, 10.0])  # begin, epoch begin, epoch end, shown
-    monkeypatch.setattr("noctact.train.time.monotonic", lambda: next(clock))
-    progress = Progress("gru", epochs=4, clips=50, history=tmp_path / "history.csv")
-    progress.on_train_begin()
-    progress.on_epoch_begin(0)
-    logs = {"loss": 0.5, "accuracy": 0.25, "val_loss": 0.75, "val_accuracy": 0.125}
-    progress.on_epoch_end(0, logs)
+def test_progress_tells_the_time_left(capsys, monkeypatch):
+    clock = iter([0.0, 10.0, 10.0])  # begun; an epoch done; shown
+    monkeypatch.setattr("noctact.training.time.monotonic", lambda: next(clock))
+    progress = Progress("gru", epochs=6, done=2, clips=50, steps=4)
+    progress.epoch({"loss": 0.5, "accuracy": 0.25, "val_loss": 0.75, "val_accuracy": 0.125})
     line = capsys.readouterr().out
     assert line == (
-        "gru  epoch 1/4  loss 0.5000  accuracy 0.2500  val_loss 0.7500  val_accuracy 0.1250  "
+        "gru  epoch 3/6  loss 0.5000  accuracy 0.2500  val_loss 0.7500  val_accuracy 0.1250  "
         "5.0 clips/s  0:00:30 left\n"
     )

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from noctact.config import check
 from noctact.memory import training_mb
 from noctact.tables import MANIFEST
 
@@ -258,9 +259,47 @@ def test_other_configs_plan(checkout, config):
 def test_trainings_reserve_their_memory(checkout):
     done = snakemake(checkout, "-n", "--workflow-profile", "none")
     reserved = dict(re.findall(r"rule train_(\w+):.*?mem_mb=(\d+)", done.stdout, re.S))
+    settings = check({})["training"]
     assert reserved == {
-        model: str(training_mb(model, (10, 240, 320), [128, 64, 32], 64)) for model in MODELS
+        model: str(training_mb(model, (10, 240, 320), settings, 500)) for model in MODELS
     }
+
+
+def test_each_seed_is_a_training_of_its_own(checkout):
+    done = snakemake(checkout, "-n", "-p", "--workflow-profile", "none", config={"seeds": [3, 1]})
+    assert done.returncode == 0, done.stdout
+    assert planned(done.stdout)["evaluate"] == 12
+    trainings = dict(
+        re.findall(r"^rule train_(cnn_gru\w*):.*?(--checkpoint .*?) 2>&1", done.stdout, re.M | re.S)
+    )
+    run = "results/noctact-har"
+    assert trainings == {
+        "cnn_gru": f"--checkpoint {run}/checkpoints/cnn_gru.h5 "
+        f"--tensorboard {run}/tensorboard/cnn_gru --output {run}/models/cnn_gru",
+        "cnn_gru_seed_1": f"--checkpoint {run}/checkpoints/cnn_gru-seed-1.h5 "
+        f"--tensorboard {run}/tensorboard/cnn_gru-seed-1 --output {run}/models/cnn_gru/seed-1",
+    }
+
+
+def test_an_appended_seed_trains_nothing_again(checkout, few_clips):
+    config = SMALL | {"run": "two", "source": "folder", "path": str(few_clips), "models": ["gru"]}
+    done = snakemake(checkout, "train_gru", config=config)
+    assert done.returncode == 0, done.stdout
+    models = checkout / "results/two/models"
+    before = snapshot(models)
+    config |= {"seeds": [1, 4], "cache_mb": 7}
+    jobs = planned(snakemake(checkout, "-n", config=config).stdout)
+    assert jobs == {"train_gru_seed_4": 1, "evaluate": 2, "compare": 1, "all": 1, "total": 5}
+    done = snakemake(checkout, config=config)
+    assert done.returncode == 0, done.stdout
+    after = snapshot(models)
+    changed = {file for file in before if after[file] != before[file]}
+    assert changed == {str(models / "gru")}  # the folder, which holds one more
+    weights = [models / folder / "model.keras" for folder in ("gru", "gru/seed-4")]
+    assert weights[0].read_bytes() != weights[1].read_bytes()
+    summary = pd.read_csv(checkout / "results/two/comparison/summary.csv")
+    assert summary[["model", "seed"]].to_numpy().tolist() == [["gru", 1], ["gru", 4]]
+    assert "Nothing to be done" in snakemake(checkout, config=config).stdout
 
 
 def check_run(run: Path, classes: int) -> pd.DataFrame:

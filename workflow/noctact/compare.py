@@ -1,6 +1,7 @@
 """Stage compare: the models side by side, as curves, confusion matrices and one table."""
 
 import argparse
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,21 +25,24 @@ from noctact.errors import NoctactError
 from noctact.tables import HISTORY
 
 PREDICTIONS = ["video_id", "split", "true", "predicted"]
-COSTS = ["seconds_per_step", "train_seconds", "peak_memory_mb", "seed"]
+COSTS = ["seconds_per_step", "train_seconds", "peak_memory_mb"]
 SPLITS = ["val", "test"]
 METRICS = ["clips", "accuracy", "macro_f1", "top3_accuracy", "log_loss"]
-SUMMARY = ["model", "parameters", *(f"{s}_{m}" for s in SPLITS for m in METRICS), *COSTS]
+SUMMARY = ["model", "seed", "parameters", *(f"{s}_{m}" for s in SPLITS for m in METRICS), *COSTS]
 
 
 class Model(NamedTuple):
-    """What one model left in its folder, checked.
+    """What one training left in its folder, checked.
 
-    `history` has the columns of HISTORY, one row an epoch. `predictions` has those of PREDICTIONS,
-    one row a val or test clip; row i of `probabilities` (clips, classes), float64 in 0..1, belongs
-    to row i of it. `facts` is the content of run.json.
+    `name` is the model's; trainings of one model differ in `seed`. `history` has the columns of
+    HISTORY, one row an epoch. `predictions` has those of PREDICTIONS, one row a val or test clip;
+    row i of `probabilities` (clips, classes), float64 in 0..1, belongs to row i of it. `facts` is
+    the content of run.json.
     """
 
+    folder: Path
     name: str
+    seed: int
     classes: list[str]
     history: pd.DataFrame
     predictions: pd.DataFrame
@@ -47,14 +51,16 @@ class Model(NamedTuple):
 
 
 def read_model(folder: Path) -> Model:
-    """Read history.csv, predictions.csv and run.json in `folder`, whose name is the model's.
+    """Read history.csv, predictions.csv and run.json in `folder`.
 
     Raises NoctactError when one of them is missing, is empty or holds what it should not.
     """
     facts = read_facts(folder / "run.json")
     predictions, probabilities = read_predictions(folder / "predictions.csv", facts["classes"])
     return Model(
-        name=folder.resolve().name,
+        folder=folder,
+        name=facts["model"],
+        seed=facts["seed"],
         classes=facts["classes"],
         history=read_history(folder / "history.csv"),
         predictions=predictions,
@@ -64,7 +70,7 @@ def read_model(folder: Path) -> Model:
 
 
 def read_facts(file: Path) -> dict[str, Any]:
-    """Read run.json: at least `classes`, two names or more, and the numbers of the summary."""
+    """Read run.json: at least `model`, the numbers of the summary, and two `classes` or more."""
     try:
         facts = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -73,7 +79,9 @@ def read_facts(file: Path) -> dict[str, Any]:
         raise NoctactError(f"{file}: not JSON ({error}); train this model again") from error
     if not isinstance(facts, dict):
         raise NoctactError(f"{file}: not a JSON object; train this model again")
-    for key in ["parameters", *COSTS]:
+    if not isinstance(facts.get("model"), str):
+        raise NoctactError(f"{file}: key 'model' is no name; train this model again")
+    for key in ["seed", "parameters", *COSTS]:
         if not isinstance(facts.get(key), int | float):
             raise NoctactError(f"{file}: key {key!r} is no number; train this model again")
     classes = facts.get("classes")
@@ -160,14 +168,16 @@ def read_numbers(table: pd.DataFrame, columns: Sequence[str], file: Path) -> pd.
 
 
 def check_comparable(models: Sequence[Model]) -> None:
-    """Raise NoctactError unless the models share classes and clips, and each has its own name."""
+    """Raise NoctactError unless all share classes and clips, and no model has a seed twice."""
+    for one, other in itertools.combinations(models, 2):
+        if (one.name, one.seed) == (other.name, other.seed):
+            raise NoctactError(
+                f"{one.folder} and {other.folder}: both are {one.name} with seed {one.seed}; name "
+                "one of them only"
+            )
     first, *others = models
-    names = [model.name for model in models]
-    for name in names:
-        if names.count(name) > 1:
-            raise NoctactError(f"--models: two folders are named {name!r}; name each model once")
     for other in others:
-        pair = f"{first.name} and {other.name}"
+        pair = f"{first.folder} and {other.folder}"
         if first.classes != other.classes:
             odd = sorted(set(first.classes) ^ set(other.classes)) or ["their order"]
             raise NoctactError(f"{pair}: different classes ({odd[0]}); train both on the same data")
@@ -218,10 +228,10 @@ def class_numbers(model: Model, column: str) -> NDArray[np.intp]:
 
 
 def summarise(models: Sequence[Model]) -> pd.DataFrame:
-    """One row a model, in their order, with the columns SUMMARY; NaN for a split without clips."""
+    """One row each of `models`, with the columns SUMMARY; NaN for a split without clips."""
     rows = []
     for model in models:
-        row = {"model": model.name} | {key: model.facts[key] for key in ("parameters", *COSTS)}
+        row = {key: model.facts[key] for key in ("model", "seed", "parameters", *COSTS)}
         true, predicted = class_numbers(model, "true"), class_numbers(model, "predicted")
         for split in SPLITS:
             chosen = (model.predictions["split"] == split).to_numpy()
@@ -237,17 +247,26 @@ def shown_split(models: Sequence[Model]) -> str:
     return "test" if (models[0].predictions["split"] == "test").any() else "val"
 
 
-def draw_confusion(model: Model, split: str) -> Figure:
-    """The confusion matrix of `model` over the clips of `split`; the title names the split."""
-    chosen = (model.predictions["split"] == split).to_numpy()
+def draw_confusion(seeds: Sequence[Model], split: str) -> Figure:
+    """The confusion matrix of one model over the clips of `split`, summed over its `seeds`.
+
+    The title names the split.
+    """
     true, predicted = (
-        class_numbers(model, "true")[chosen],
-        class_numbers(model, "predicted")[chosen],
+        np.concatenate(
+            [
+                class_numbers(model, column)[(model.predictions["split"] == split).to_numpy()]
+                for model in seeds
+            ]
+        )
+        for column in ("true", "predicted")
     )
-    counts = confusion_matrix(true, predicted, labels=np.arange(len(model.classes)))
+    name, classes, n = seeds[0].name, seeds[0].classes, len(seeds)
+    counts = confusion_matrix(true, predicted, labels=np.arange(len(classes)))
     title = "test" if split == "test" else "validation (there is no test split)"
-    title += f": {len(true):,} clips, accuracy {accuracy_score(true, predicted):.1%}"
-    return figures.confusion(counts, model.classes, f"{model.name}\n{title}")
+    title += f", {n} seeds summed: {n} x " if n > 1 else ": "
+    title += f"{len(true) // n:,} clips, accuracy {accuracy_score(true, predicted):.1%}"
+    return figures.confusion(counts, classes, f"{name}\n{title}")
 
 
 def write_figure(figure: Figure, stem: Path) -> None:
@@ -281,21 +300,25 @@ def as_text(summary: pd.DataFrame, split: str) -> str:
 def compare(folders: Sequence[Path], output: Path) -> None:
     """Compare the models in `folders`; write figures and summary.csv to `output`, print the table.
 
+    Folders of one model with several seeds are one curve and one matrix, and a row each.
     Raises NoctactError for files that are missing or wrong, and models that can't be compared.
     """
     models = [read_model(folder) for folder in folders]
     check_comparable(models)
     split = shown_split(models)
-    histories = {model.name: model.history for model in models}
+    replicates: dict[str, list[Model]] = {}
+    for model in models:
+        replicates.setdefault(model.name, []).append(model)
+    histories = {name: [seed.history for seed in seeds] for name, seeds in replicates.items()}
     write_figure(figures.curves(histories, "loss"), output / "loss")
     write_figure(figures.curves(histories, "accuracy"), output / "accuracy")
-    for model in models:
-        write_figure(draw_confusion(model, split), output / "confusion" / model.name)
+    for name, seeds in replicates.items():
+        write_figure(draw_confusion(seeds, split), output / "confusion" / name)
     # The matrix of a model that is no longer compared would pass for a result of this run.
     for file in sorted((output / "confusion").glob("*.[ps][nv]g")):
-        if file.stem not in {model.name for model in models}:
+        if file.stem not in replicates:
             file.unlink()
-    summary = summarise(models)
+    summary = summarise([*itertools.chain.from_iterable(replicates.values())])
     with replacing(output / "summary.csv") as partial:
         summary.to_csv(partial, index=False, lineterminator="\n")
     print(as_text(summary, split))

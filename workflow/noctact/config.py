@@ -96,18 +96,21 @@ def explain(error: jsonschema.ValidationError) -> str:
         return f"{'.'.join(path) or '(top level)'}: {error.message}"
     known = list(error.schema["properties"])  # type: ignore[index]
     unknown = next(key for key in error.instance if key not in known)  # type: ignore[union-attr]
-    meant = difflib.get_close_matches(str(unknown), known, n=1)
-    hint = f"did you mean {meant[0]}?" if meant else f"the keys here are {', '.join(known)}"
+    hint = f"the keys here are {', '.join(known)}"
+    for keys, place in ((list(load_schema()["properties"]), " at the top level"), (known, "")):
+        if meant := difflib.get_close_matches(str(unknown), keys, n=1):
+            hint = f"did you mean {meant[0]}{place}?"
     return f"{'.'.join([*path, str(unknown)])}: no such key; {hint}"
 
 
-def model_settings(config: Tree, model: str) -> str:
-    """The settings of one model as JSON: `training`, and what `per_model` says otherwise.
+def model_settings(config: Tree, model: str, seed: int) -> str:
+    """The settings of one training as JSON: `training`, what `per_model` says otherwise, `seed`.
 
     One text with sorted keys, because Snakemake compares params as an unordered set of values: in
     it a swap of two values shows.
     """
-    return json.dumps(config["training"] | config["per_model"].get(model, {}), sort_keys=True)
+    own = config["per_model"].get(model, {})
+    return json.dumps(config["training"] | own | {"seed": seed}, sort_keys=True)
 
 
 def reference() -> str:

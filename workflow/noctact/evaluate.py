@@ -48,7 +48,9 @@ def predict(
         )
     targets = clips["label"].map(classes.index).tolist()
     batches = Batches(shards, clips["video_id"].tolist(), targets, len(classes), batch_size)
-    probabilities = model.predict(batches, verbose=0)
+    probabilities = np.concatenate(
+        [model.predict_on_batch(frames) for frames, _, _ in batches.epoch()]
+    )
     columns = {f"p_{label}": probabilities[:, n] for n, label in enumerate(classes)}
     return pd.DataFrame(
         {
@@ -78,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
     table = predict(load(args.model), split, Shards(args.shards), args.batch_size)
     hits = (table["true"] == table["predicted"]).groupby(table["split"]).mean()
     scores = "  ".join(f"{split} accuracy {share:.4f}" for split, share in hits.items())
-    print(f"{args.model.parent.name}  {scores}")
+    print(f"{args.model.parent}  {scores}")
     with replacing(args.output) as partial:
         # Text in quotes, whatever a clip may be called.
         table.to_csv(partial, index=False, quoting=csv.QUOTE_NONNUMERIC)

@@ -42,6 +42,7 @@ TRAINING: dict[str, Any] = {"linestyle": (0, (3, 1.5)), "markerfacecolor": "whit
 VALIDATION: dict[str, Any] = {"linestyle": "-"}
 WITH_CNN: dict[str, Any] = {"linewidth": 2.0, "marker": "o", "markersize": 5.5}
 WITHOUT_CNN: dict[str, Any] = {"linewidth": 1.0, "marker": "s", "markersize": 4}
+BAND: dict[str, Any] = {"alpha": 0.15, "linewidth": 0}
 
 MARGIN = 0.12  # inches between what is drawn and the edge of the figure
 MOST_CLASSES_WITH_PERCENT = 24  # beyond that the cells are small and hold the count only
@@ -58,31 +59,41 @@ def save(figure: Figure, path: Path) -> None:
 
 
 @_styled
-def curves(histories: Mapping[str, pd.DataFrame], measure: Literal["loss", "accuracy"]) -> Figure:
+def curves(
+    histories: Mapping[str, Sequence[pd.DataFrame]], measure: Literal["loss", "accuracy"]
+) -> Figure:
     """Training and validation curves of all models over the epochs, on one chart.
 
-    `histories` maps a model's name to its history: the columns `epoch` (from 1), `measure` and
-    `val_<measure>`, one row an epoch; a value that is not finite leaves a gap. Colour tells the
-    recurrent layer; weight and marker tell whether the name starts with `cnn_`.
+    `histories` maps a model's name to the history of each seed: the columns `epoch` (from 1),
+    `measure` and `val_<measure>`, one row an epoch; a value that is not finite leaves a gap. With
+    several seeds a curve is the mean of those that reached the epoch, in a band from the lowest to
+    the highest for validation. Colour tells the recurrent layer; weight and marker tell whether the
+    name starts with `cnn_`.
     """
     figure, axes = _canvas(6.6, max(4.2, 0.2 * len(histories)))
     layers = list(dict.fromkeys(name.removeprefix("cnn_") for name in histories))
     colours = {
         name: COLOURS[layers.index(name.removeprefix("cnn_")) % len(COLOURS)] for name in histories
     }
-    for name, history in histories.items():
-        _curve(axes, history["epoch"], history[measure], name, colours[name], TRAINING)
-        _curve(axes, history["epoch"], history[f"val_{measure}"], name, colours[name], VALIDATION)
+    validation = {name: _over_seeds(seeds, f"val_{measure}") for name, seeds in histories.items()}
+    for name, seeds in histories.items():
+        spread = validation[name]
+        _curve(axes, _over_seeds(seeds, measure)["mean"], name, colours[name], TRAINING)
+        _curve(axes, spread["mean"], name, colours[name], VALIDATION)
+        if len(seeds) > 1:
+            axes.fill_between(
+                spread.index, spread["min"], spread["max"], color=colours[name], **BAND
+            )
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
-    axes.set_xlim(0.5, max(history["epoch"].iloc[-1] for history in histories.values()) + 0.5)
+    axes.set_xlim(0.5, max(spread.index[-1] for spread in validation.values()) + 0.5)
     axes.set_ylim(0, 1 if measure == "accuracy" else None)
     axes.grid(axis="y", color="0.9")
     axes.set_title(measure.capitalize(), pad=40)
     _explain_styles(axes)
+    _explain_seeds(axes, {len(seeds) for seeds in histories.values()})
     ends = {
-        name: (history["epoch"].iloc[-1], history[f"val_{measure}"].iloc[-1])
-        for name, history in histories.items()
+        name: (spread.index[-1], spread["mean"].iloc[-1]) for name, spread in validation.items()
     }
     _name_ends(axes, ends, colours)
     _fit(figure, axes)
@@ -169,13 +180,27 @@ def _widest(labels: Sequence[Text]) -> float:
     return max(label.get_window_extent().width for label in labels) / labels[0].figure.dpi
 
 
-def _curve(
-    axes: Axes, epochs: pd.Series, values: pd.Series, name: str, colour: str, part: dict[str, Any]
-) -> None:
-    """Draw one curve, with a marker at its first epoch and some more: one epoch is seen too."""
+def _over_seeds(histories: Sequence[pd.DataFrame], column: str) -> pd.DataFrame:
+    """Give `mean`, `min` and `max` of `column` over the histories that reached an epoch (index)."""
+    values = pd.concat(histories).groupby("epoch")[column]
+    # One that is not a number must not vanish among its neighbours.
+    return pd.DataFrame(
+        {
+            "mean": values.mean(skipna=False),
+            "min": values.min(skipna=False),
+            "max": values.max(skipna=False),
+        }
+    )
+
+
+def _curve(axes: Axes, values: pd.Series, name: str, colour: str, part: dict[str, Any]) -> None:
+    """Draw one curve over its index, the epochs.
+
+    With a marker at the first epoch and some more: one epoch is seen too.
+    """
     kind = WITH_CNN if name.startswith("cnn_") else WITHOUT_CNN
-    step = max(1, len(epochs) // 8)
-    axes.plot(epochs, values, color=colour, markevery=step, clip_on=False, **kind, **part)
+    step = max(1, len(values) // 8)
+    axes.plot(values.index, values, color=colour, markevery=step, clip_on=False, **kind, **part)
 
 
 def _explain_styles(axes: Axes) -> None:
@@ -195,6 +220,20 @@ def _explain_styles(axes: Axes) -> None:
         bbox_to_anchor=(0, 1),
         borderaxespad=0,
     )
+
+
+def _explain_seeds(axes: Axes, numbers: set[int]) -> None:
+    """Tell right above the axes what curve and band are, where a model has more than one seed."""
+    if max(numbers) > 1:
+        count = " to ".join(str(number) for number in sorted({min(numbers), max(numbers)}))
+        axes.set_title(
+            f"mean of {count} seeds, band from lowest to highest",
+            loc="right",
+            pad=40,
+            size=8,
+            weight="normal",
+            color="0.3",
+        )
 
 
 def _name_ends(

@@ -3,7 +3,9 @@ how much there is.
 """
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -12,8 +14,9 @@ GATES = {"simple_rnn": 1, "gru": 3, "lstm": 4}
 # Measured on full-size frames (10 x 240 x 320) with batches of 16 and 64, as upper bounds:
 # `make bench` prints the estimate beside what each model takes.
 BASE_MB = 1200  # Python, TensorFlow and its graph
-BYTES_A_WEIGHT = 24  # weight, gradient, two moments of Adam, and two copies while they are updated
-COPIES_OF_A_BATCH = 4  # as float32: the input, what is derived from it, batches that wait
+BYTES_A_WEIGHT = 20  # weight, gradient, two moments of Adam; a copy for a while, to be written
+BYTES_A_VALUE = 9  # as float32, a copy of that; three batches that wait, or are made, as bytes
+BYTES_OF_MAPS = 6  # for each value of a frame: what the convolution gives, and its gradient
 
 
 def weights(model: str, frames: tuple[int, int, int], units: list[int]) -> int:
@@ -30,11 +33,19 @@ def weights(model: str, frames: tuple[int, int, int], units: list[int]) -> int:
     return gates * units[0] * (features + units[0] + 1)
 
 
-def training_mb(model: str, frames: tuple[int, int, int], units: list[int], batch_size: int) -> int:
-    """Memory of a training in MB, an upper bound: it may run beside others on what is left."""
-    batch = batch_size * math.prod(frames) * 3 * 4
-    total = weights(model, frames, units) * BYTES_A_WEIGHT + batch * COPIES_OF_A_BATCH
-    return BASE_MB + math.ceil(total / 1e6)
+def training_mb(
+    model: str, frames: tuple[int, int, int], settings: Mapping[str, Any], cache_mb: int
+) -> int:
+    """Memory of a training in MB, an upper bound: it may run beside others on what is left.
+
+    `settings` are those of stage train; `cache_mb` is what the cache of frames may take.
+    """
+    copies = BYTES_A_WEIGHT + (4 if settings["checkpoint"] == "best" else 0)
+    clip = math.prod(frames) * 3
+    bytes_a_clip = clip * (BYTES_A_VALUE + (BYTES_OF_MAPS if model.startswith("cnn_") else 0))
+    total: int = weights(model, frames, settings["units"]) * copies
+    total += settings["batch_size"] * bytes_a_clip
+    return BASE_MB + cache_mb + math.ceil(total / 1e6)
 
 
 def machine_mb() -> int:

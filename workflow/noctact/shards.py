@@ -1,6 +1,9 @@
 """The HDF5 shards: frames of clips as uint8, one chunk a clip, written once, read in batches."""
 
+import hashlib
 import io
+import math
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,8 +80,9 @@ def write_shard(
 ) -> None:
     """Write `rows`, one at a time, to `file`; `shape` is (count, height, width) of the frames.
 
-    Memory holds the frames of one clip, whatever the number of clips. Raises OSError when `file`
-    can't be written.
+    The columns are the fields of ClipFrames, and `sha256`: that of the frames of the clip as bytes,
+    in C order, as 64 hex digits. Memory holds the frames of one clip, whatever the number of clips.
+    Raises OSError when `file` can't be written.
     """
     count = shape[0]
     text = h5py.string_dtype()
@@ -93,6 +97,7 @@ def write_shard(
         "width": ((), "int32"),
         "height": ((), "int32"),
         "rate": ((), "float64"),
+        "sha256": ((), text),
     }
     columns: dict[str, list[Any]] = {name: [] for name in cells}
     with Sink(file) as sink, h5py.File(sink, "w") as shard:
@@ -109,8 +114,10 @@ def write_shard(
         for n, row in enumerate(rows):
             frames.resize(n + 1, axis=0)
             frames[n] = row.frames
+            sha256 = hashlib.sha256(np.ascontiguousarray(row.frames).data).hexdigest()
+            facts = row._asdict() | {"sha256": sha256}
             for name, column in columns.items():
-                column.append(getattr(row, name))
+                column.append(facts[name])
             sink.check()
         for name, (cell, dtype) in cells.items():
             data = np.array(columns[name], object if dtype is text else dtype)
@@ -141,44 +148,83 @@ def read_columns(file: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
         }
 
 
+class Place(NamedTuple):
+    """Where the frames of a clip lie, and the SHA-256 of their bytes."""
+
+    file: Path
+    row: int
+    sha256: str
+
+
 class Shards:
     """Frames of clips by video_id, read from several shards.
 
     The files stay open: HDF5 handles must not cross a fork, so read in the process that made this
-    object. `shape` is (count, height, width) of the frames of a clip.
+    object; any of its threads may. `shape` is (count, height, width) of the frames of a clip.
     """
 
-    def __init__(self, files: Sequence[Path]) -> None:
+    def __init__(self, files: Sequence[Path], cache_mb: int = 0) -> None:
         """Read the names in all `files`.
 
-        Raises NoctactError for a file that is no shard, and for shards of different shapes.
+        The frames of the clips that are read first are kept in memory, up to `cache_mb` MB (10**6
+        bytes) of them, and never read from the files again. Raises NoctactError for a file that is
+        no shard, and for shards of different shapes.
         """
-        self._place: dict[str, tuple[Path, int]] = {}
+        self._places: dict[str, Place] = {}
         self._open: dict[Path, h5py.File] = {}
         shapes = set()
         for file in files:
             with must_be_shard(file):
                 shard = self._open[file] = h5py.File(file, "r")
-                names = shard["video_id"].asstr()[:]
+                names, hashes = (shard[name].asstr()[:] for name in ("video_id", "sha256"))
                 shapes.add(shard["frames"].shape[1:4])
-            self._place |= {name: (file, row) for row, name in enumerate(names)}
+                for row, (name, sha256) in enumerate(zip(names, hashes, strict=True)):
+                    self._places[name] = Place(file, row, sha256)
         if len(shapes) != 1:
             raise NoctactError(
                 f"{files[0].parent}: shards of different frames, {sorted(shapes)}; delete them and "
                 "run again"
             )
         self.shape: tuple[int, int, int] = shapes.pop()
+        self._kept: dict[str, NDArray[np.uint8]] = {}
+        self._clips_to_keep = cache_mb * 10**6 // (math.prod(self.shape) * 3)
+        self._keeping = threading.Lock()
+
+    def _place(self, video_id: str) -> Place:
+        if video_id not in self._places:
+            raise NoctactError(f"{video_id}: not in the shards; run stage extract again")
+        return self._places[video_id]
+
+    def _keep(self, video_id: str, frames: NDArray[np.uint8]) -> None:
+        with self._keeping:
+            if video_id not in self._kept and len(self._kept) < self._clips_to_keep:
+                self._kept[video_id] = frames.copy()
 
     def read(self, video_ids: Sequence[str]) -> NDArray[np.uint8]:
         """Frames of `video_ids`, in their order: uint8 (clips, count, height, width, 3).
 
-        Raises NoctactError for a clip that is in none of the shards.
+        The array is the caller's own, to change as it likes. Raises NoctactError for a clip that
+        is in none of the shards, and for a shard that is damaged.
         """
-        missing = [name for name in video_ids if name not in self._place]
-        if missing:
-            raise NoctactError(f"{missing[0]}: not in the shards; run stage extract again")
-        batch = np.empty((len(video_ids), *self.shape, 3), np.uint8)
-        for number, name in enumerate(video_ids):
-            file, row = self._place[name]
-            self._open[file]["frames"].read_direct(batch, np.s_[row], np.s_[number])
+        places = [self._place(video_id) for video_id in video_ids]
+        batch = np.empty((len(places), *self.shape, 3), np.uint8)
+        for video_id, place, frames in zip(video_ids, places, batch, strict=True):
+            if video_id in self._kept:
+                frames[...] = self._kept[video_id]
+                continue
+            with must_be_shard(place.file):
+                self._open[place.file]["frames"].read_direct(frames, np.s_[place.row])
+            self._keep(video_id, frames)
         return batch
+
+    def digest(self, video_ids: Sequence[str]) -> str:
+        """SHA-256, as 64 hex digits, of the names and frames of `video_ids` in their order.
+
+        It is the same however the clips are spread over shards. No frames are read: what is hashed
+        is, for each clip, its `sha256`, its name in UTF-8 and a zero byte. Raises NoctactError for
+        a clip that is in none of the shards.
+        """
+        digest = hashlib.sha256()
+        for video_id in video_ids:
+            digest.update(f"{self._place(video_id).sha256}{video_id}\0".encode())
+        return digest.hexdigest()

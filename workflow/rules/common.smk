@@ -134,6 +134,14 @@ FRAMES = (
 )
 
 
+# Model and seed of each training by its folder in models/: the first seed has the model's own.
+REPLICATES = {
+    model if seed == config["seeds"][0] else f"{model}/seed-{seed}": (model, seed)
+    for model in MODELS
+    for seed in config["seeds"]
+}
+
+
 wildcard_constraints:
     shard=r"\d{3}",
-    model="|".join(MODELS),
+    replicate="|".join(REPLICATES),

@@ -4,9 +4,11 @@ COMPARISON = f"{RUN}/comparison"
 rule compare:
     """Draw the curves and confusion matrices of all models side by side."""
     input:
-        history=expand(f"{RUN}/models/{{model}}/history.csv", model=MODELS),
-        run=expand(f"{RUN}/models/{{model}}/run.json", model=MODELS),
-        predictions=expand(f"{RUN}/models/{{model}}/predictions.csv", model=MODELS),
+        history=expand(f"{RUN}/models/{{folder}}/history.csv", folder=REPLICATES),
+        run=expand(f"{RUN}/models/{{folder}}/run.json", folder=REPLICATES),
+        predictions=expand(
+            f"{RUN}/models/{{folder}}/predictions.csv", folder=REPLICATES
+        ),
         code=code("compare"),
     output:
         summary=report(

@@ -1,21 +1,21 @@
 rule evaluate:
     """Predict the val and test clips."""
     input:
-        model=f"{RUN}/models/{{model}}/model.keras",
+        model=f"{RUN}/models/{{replicate}}/model.keras",
         split=f"{RUN}/split/split.csv",
         shards=expand(f"{RUN}/frames/shard-{{shard}}.h5", shard=SHARDS),
         code=code("evaluate"),
     output:
-        predictions=f"{RUN}/models/{{model}}/predictions.csv",
+        predictions=f"{RUN}/models/{{replicate}}/predictions.csv",
     log:
-        f"{RUN}/logs/evaluate_{{model}}.log",
+        f"{RUN}/logs/evaluate_{{replicate}}.log",
     benchmark:
-        f"{RUN}/benchmarks/evaluate_{{model}}.tsv"
+        f"{RUN}/benchmarks/evaluate_{{replicate}}.tsv"
     conda:
         "../../envs/training.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=lambda wildcards: training_memory(wildcards.model),
+        mem_mb=lambda wildcards: training_memory(wildcards.replicate),
     params:
         batch_size=16,
     shell:

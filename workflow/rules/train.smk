@@ -1,36 +1,45 @@
-def training_memory(model):
-    settings = json.loads(model_settings(config, model))
-    return training_mb(model, FRAMES, settings["units"], settings["batch_size"])
+def training_memory(replicate):
+    """The MB that the training in a folder of REPLICATES reserves."""
+    model, seed = REPLICATES[replicate]
+    settings = json.loads(model_settings(config, model, seed))
+    return training_mb(model, FRAMES, settings, config["cache_mb"])
 
 
-# A rule a model, so that each has its own code and settings, and `snakemake train_gru` works.
-for model in MODELS:
+# A rule a model and seed, so that each has its own code and settings, and `snakemake train_gru`
+# works.
+for replicate, (model, seed) in REPLICATES.items():
+    flat = replicate.replace(os.sep, "-")
+    job = f"train_{flat}".replace("-", "_")
 
     rule:
-        """Train one model."""
+        """Train one model with one seed."""
         name:
-            f"train_{model}"
+            job
         input:
             split=f"{RUN}/split/split.csv",
             shards=expand(f"{RUN}/frames/shard-{{shard}}.h5", shard=SHARDS),
             code=code("train", f"models.{model}"),
         output:
-            model=f"{RUN}/models/{model}/model.keras",
-            history=f"{RUN}/models/{model}/history.csv",
-            run=f"{RUN}/models/{model}/run.json",
+            model=f"{RUN}/models/{replicate}/model.keras",
+            history=f"{RUN}/models/{replicate}/history.csv",
+            run=f"{RUN}/models/{replicate}/run.json",
         log:
-            f"{RUN}/logs/train_{model}.log",
+            f"{RUN}/logs/{job}.log",
         benchmark:
-            f"{RUN}/benchmarks/train_{model}.tsv"
+            f"{RUN}/benchmarks/{job}.tsv"
         conda:
             "../../envs/training.yaml"
         threads: config["threads"]
         resources:
-            mem_mb=training_memory(model),
+            mem_mb=training_memory(replicate),
+            # Not among the params: another number trains nothing again.
+            cache_mb=config["cache_mb"],
         params:
             model=model,
-            settings=model_settings(config, model),
+            settings=model_settings(config, model, seed),
             folder=lambda wildcards, output: os.path.dirname(output.model),
+            checkpoint=f"{RUN}/checkpoints/{flat}.zip",
+            tensorboard=f"{RUN}/tensorboard/{flat}",
         shell:
             "python -m noctact train"
             " --model {params.model}"
@@ -38,5 +47,9 @@ for model in MODELS:
             " --split {input.split:q}"
             " --shards {input.shards:q}"
             " --threads {threads}"
+            " --cache-mb {resources.cache_mb}"
+            " --memory-mb {resources.mem_mb}"
+            " --checkpoint {params.checkpoint:q}"
+            " --tensorboard {params.tensorboard:q}"
             " --output {params.folder:q}"
             " 2>&1 | tee {log:q}"

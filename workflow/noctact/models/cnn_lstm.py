@@ -2,7 +2,7 @@
 
 import keras
 
-from noctact.models.layers import encode_frames, recurrent_classifier, scaled_input
+from noctact.models.layers import LSTM, encode_frames, frames_input, recurrent_classifier
 
 
 def build(
@@ -13,7 +13,7 @@ def build(
     >>> build((10, 240, 320), 12, [128, 64, 32], 0.5).output.shape
     (None, 12)
     """
-    inputs, scaled = scaled_input(frames)
-    sequence = encode_frames(scaled, dropout)
-    outputs = recurrent_classifier(sequence, keras.layers.LSTM, classes, units, dropout)
+    inputs = frames_input(frames)
+    sequence = encode_frames(inputs, dropout)
+    outputs = recurrent_classifier(sequence, LSTM, classes, units, dropout)
     return keras.Model(inputs, outputs)

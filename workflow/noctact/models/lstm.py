@@ -2,7 +2,7 @@
 
 import keras
 
-from noctact.models.layers import flatten_frames, recurrent_classifier, scaled_input
+from noctact.models.layers import LSTM, frames_input, recurrent_classifier, scale_frames
 
 
 def build(
@@ -13,7 +13,7 @@ def build(
     >>> build((10, 240, 320), 12, [128, 64, 32], 0.5).output.shape
     (None, 12)
     """
-    inputs, scaled = scaled_input(frames)
-    sequence = flatten_frames(scaled)
-    outputs = recurrent_classifier(sequence, keras.layers.LSTM, classes, units, dropout)
+    inputs = frames_input(frames)
+    sequence = scale_frames(inputs)
+    outputs = recurrent_classifier(sequence, LSTM, classes, units, dropout)
     return keras.Model(inputs, outputs)
