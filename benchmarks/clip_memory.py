@@ -45,8 +45,8 @@ file = Path(sys.argv[1])
 with h5py.File(file) as shard:
     names = list(shard["video_id"].asstr()[:])
 batches = Batches(Shards([file]), names, [0] * len(names), 2, 64, seed=1)
-for number in range(len(batches)):
-    batches[number]
+for _ in batches.epoch():
+    pass
 print(json.dumps(peak()))
 """
 

@@ -10,6 +10,7 @@ ours      what stage train does, in float32; bf16 in mixed_bfloat16
 bare      the matrix products of the step alone, float32: of the encoder, and of the input of the
           first recurrent layer; all that comes later is negligible, with a thousandth of the
           weights of that layer on pixels, a hundredth on encoded frames
+adam      one update of the kernel of that layer, which waits for the memory of the machine
 reserved  the memory that the workflow reserves for the training (mem_mb), without a cache
 
 s is seconds a step (median after two to warm up; for bare the least), MB the highest resident
@@ -40,6 +41,7 @@ from noctact import backend
 from noctact.batches import Batches
 from noctact.config import check, model_settings
 from noctact.memory import GATES, training_mb
+from noctact.models import build_model
 from noctact.models.layers import FILTERS, STRIDE
 from noctact.train import Settings
 from noctact.training import compiled_model, peak_memory_mb
@@ -221,6 +223,21 @@ def bare(case: Case) -> float:
     return encoder + products(images, features, gates, case.steps, input_gradient=True)
 
 
+def adam(case: Case) -> float:
+    """Seconds of one update of the first recurrent layer's kernel by Adam: it reads weights,
+    gradient and two moments, and writes all but the gradient, as fast as the memory can.
+    """
+    backend.configure(THREADS, 1)
+    model = build_model(case.model, case.frames, CLASSES, list(UNITS), DROPOUT)
+    shape = model.get_layer("recurrent_1").kernel.shape
+    variable = keras.Variable(tf.zeros(shape))
+    optimizer = backend.adam(1e-4)
+    optimizer.build([variable])
+    return fastest(
+        case.steps, lambda gradient: optimizer.apply([gradient], [variable]), tf.ones(shape)
+    )
+
+
 def products(
     rows: int, features: int, columns: int, runs: int, input_gradient: bool = False
 ) -> float:
@@ -257,6 +274,7 @@ VARIANTS: dict[str, Callable[[Case], float]] = {
     "ours": ours,
     "bf16": ours_bfloat16,
     "bare": bare,
+    "adam": adam,
 }
 
 
@@ -296,6 +314,7 @@ def row_of(case: Case) -> dict[str, float]:
         "a/ours": taken["a"].seconds / own.seconds,
         "b/ours": stock.seconds / own.seconds,
         "ours/bare": own.seconds / taken["bare"].seconds,
+        "ours/(bare+adam)": own.seconds / (taken["bare"].seconds + taken["adam"].seconds),
         "b MB": stock.mb,
         "ours MB": own.mb,
         "ours/b": own.mb / stock.mb,

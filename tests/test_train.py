@@ -1,6 +1,7 @@
 """Training and evaluation on small shards: same bytes, safe model files, clear errors."""
 
 import json
+import resource
 import shutil
 import signal
 import subprocess
@@ -283,6 +284,18 @@ def test_killed_by_the_system_tells_what_was_predicted(dataset, tmp_path):
     last = error.strip().splitlines()[-1]
     assert "gru: killed (SIGKILL), as the system does when memory runs out" in last
     assert "1700 MB were predicted; lower batch_size" in last
+
+
+def test_memory_that_is_refused_tells_what_was_predicted(dataset, tmp_path):
+    # The kernel of 960 x 30 million weights takes 115 GB.
+    done = subprocess.run(
+        command(dataset, tmp_path / "rnn", "simple_rnn", units=[30_000_000]),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (32 * 10**9, 32 * 10**9)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert_one_line(done, "simple_rnn: out of memory. 1700 MB were predicted; lower batch_size")
 
 
 def test_best_epoch_is_kept_and_early_stopping_stops(dataset, tmp_path):

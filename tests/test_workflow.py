@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -327,6 +328,35 @@ def check_run(run: Path, classes: int) -> pd.DataFrame:
     summary = pd.read_csv(run / "comparison/summary.csv")
     assert summary["model"].tolist() == MODELS
     return summary
+
+
+def test_everything_killed_goes_on_from_the_last_epoch(checkout, few_clips):
+    """SIGKILL to all processes at once, as by a power cut: the lock is left, and half a file."""
+    training = SMALL["training"] | {"epochs": 300}
+    config = SMALL | {"run": "cut", "source": "folder", "path": str(few_clips)}
+    config |= {"models": ["simple_rnn"], "training": training}
+    (checkout / "my.yaml").write_text(yaml.safe_dump(config))
+    command = [str(Path(sys.executable).with_name("snakemake")), "--cores", "2"]
+    command += ["train_simple_rnn", "--configfile", "my.yaml"]
+    with subprocess.Popen(
+        command, cwd=checkout, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        while "epoch 7/300" not in process.stdout.readline():
+            assert process.poll() is None
+        os.killpg(process.pid, signal.SIGKILL)
+    folder = checkout / "results/cut"
+    assert (folder / "checkpoints/simple_rnn.zip").exists()
+    assert "LockException" in snakemake(checkout, "train_simple_rnn", config=config).stdout
+    snakemake(checkout, "--unlock", config=config)
+    done = snakemake(checkout, "train_simple_rnn", config=config)
+    assert done.returncode == 0, done.stdout
+    assert int(re.search(r"goes on after epoch (\d+)", done.stdout)[1]) >= 6
+    assert not (folder / "checkpoints/simple_rnn.zip").exists()
+    torn = (folder / "models/simple_rnn/model.keras").read_bytes()
+    # The same without a break.
+    done = snakemake(checkout, "train_simple_rnn", "--forcerun", "train_simple_rnn", config=config)
+    assert "goes on after" not in done.stdout
+    assert (folder / "models/simple_rnn/model.keras").read_bytes() == torn
 
 
 @pytest.mark.parametrize("name", ["ut_interaction_set1", "ut_person_crops_set1"])

@@ -16,7 +16,7 @@ GATES = {"simple_rnn": 1, "gru": 3, "lstm": 4}
 BASE_MB = 1200  # Python, TensorFlow and its graph
 BYTES_A_WEIGHT = 20  # weight, gradient, two moments of Adam; a copy for a while, to be written
 BYTES_A_VALUE = 9  # as float32, a copy of that; three batches that wait, or are made, as bytes
-BYTES_OF_MAPS = 6  # for each value of a frame: what the convolution gives, and its gradient
+BYTES_OF_MAPS = 7  # for each value of a frame: what the convolution gives, and its gradient
 
 
 def weights(model: str, frames: tuple[int, int, int], units: list[int]) -> int:
