@@ -75,7 +75,7 @@ def dataset(tmp_path_factory):
             "video_id": [row.video_id for row in rows],
             "label": [row.label for row in rows],
             "group": [row.video_id for row in rows],
-            "split": ["train"] * 14 + ["val"] * 4 + ["test"] * 6,
+            "split": ["train"] * 14 + ["val"] * 6 + ["test"] * 4,
         }
     )
     split.to_csv(folder / "split.csv", index=False)
@@ -120,7 +120,7 @@ def test_history_and_run_say_what_was_done(trained):
     # GRU: 3 gates x units x (inputs + units + 2 biases); then Dense
     assert facts["parameters"] == 3 * 8 * (960 + 8 + 2) + 3 * 4 * (8 + 4 + 2) + 4 * 2 + 2
     assert facts["classes"] == ["dark, odd", "Übung"]
-    assert facts["clips"] == {"train": 14, "val": 4}
+    assert facts["clips"] == {"train": 14, "val": 6}
     assert facts["settings"] == SETTINGS
     assert facts["seconds_per_step"] > 0
     assert 0 <= facts["waiting_share"] < 1
@@ -129,7 +129,7 @@ def test_history_and_run_say_what_was_done(trained):
     assert facts["best_val_loss"] == history["val_loss"].min()
     assert 100 < facts["peak_memory_mb"] < 10_000
     lines = done.stdout.splitlines()
-    assert lines[0] == "gru  14 clips to train on, 4 to watch, up to 1700 MB of memory"
+    assert lines[0] == "gru  14 clips to train on, 6 to watch, up to 1700 MB of memory"
     assert facts["peak_memory_mb"] < facts["predicted_memory_mb"] == 1700
     assert [line.split()[2] for line in lines[1:]] == ["1/4", "2/4", "3/4", "4/4"]
     assert all(line.endswith("left") and "clips/s" in line for line in lines[1:])
@@ -348,7 +348,7 @@ def test_predictions_agree_with_the_history(trained, dataset, tmp_path):
     classes = ["dark, odd", "Übung"]
     assert list(table) == ["video_id", "split", "true", "predicted", *(f"p_{c}" for c in classes)]
     assert table["video_id"].is_monotonic_increasing
-    assert table["split"].value_counts().to_dict() == {"val": 4, "test": 6}
+    assert table["split"].value_counts().to_dict() == {"val": 6, "test": 4}
     probabilities = table[[f"p_{name}" for name in classes]].to_numpy()
     assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
     assert table["predicted"].tolist() == [classes[i] for i in probabilities.argmax(axis=1)]
@@ -356,6 +356,32 @@ def test_predictions_agree_with_the_history(trained, dataset, tmp_path):
     history = pd.read_csv(output / "history.csv")
     accuracy = (val["true"] == val["predicted"]).mean()
     assert accuracy == pytest.approx(history["val_accuracy"].iloc[-1])
+    assert cross_entropy(val) == pytest.approx(history["val_loss"].iloc[-1], rel=1e-4)
+
+
+def cross_entropy(predictions: pd.DataFrame) -> float:
+    """Mean of -log of the probability of the true class."""
+    return float(-np.log([row[f"p_{row['true']}"] for _, row in predictions.iterrows()]).mean())
+
+
+def test_loss_and_accuracy_of_an_epoch_are_means_over_all_its_clips(dataset, tmp_path):
+    """14 clips in batches of 4, 4, 4 and 2, by weights that hardly move."""
+    still = {"learning_rate": 1e-30, "dropout": 0.0, "epochs": 1}
+    assert train(dataset, tmp_path / "gru", **still).returncode == 0
+    split, files = dataset
+    table = pd.read_csv(split)
+    table["split"] = table["split"].map({"train": "val"}).fillna("train")
+    table.to_csv(tmp_path / "split.csv", index=False)
+    done = evaluate(
+        (tmp_path / "split.csv", files), tmp_path / "gru/model.keras", tmp_path / "p.csv"
+    )
+    assert done.returncode == 0, done.stderr
+    predictions = pd.read_csv(tmp_path / "p.csv")
+    assert len(predictions) == 14
+    first = pd.read_csv(tmp_path / "gru/history.csv").iloc[0]
+    assert first["loss"] == pytest.approx(cross_entropy(predictions), rel=1e-4)
+    accuracy = (predictions["true"] == predictions["predicted"]).mean()
+    assert first["accuracy"] == pytest.approx(accuracy)
 
 
 def assert_one_line(done: subprocess.CompletedProcess[str], *parts: str) -> None:

@@ -110,6 +110,21 @@ class Events:
             writer.close()
 
 
+class Means:
+    """Means over the clips of an epoch, so far: Keras gives those of one batch."""
+
+    def __init__(self) -> None:
+        self._sums = dict.fromkeys(("loss", "accuracy"), 0.0)
+        self._clips = 0
+
+    def with_batch(self, logs: Mapping[str, Any], clips: int) -> Row:
+        """The means when `logs`, those of a batch of so many clips, are counted in."""
+        self._clips += clips
+        for name in self._sums:
+            self._sums[name] += float(logs[name]) * clips
+        return {name: total / self._clips for name, total in self._sums.items()}
+
+
 class Training:
     """A model on its way: what a checkpoint holds, and the steps that change it."""
 
@@ -167,7 +182,7 @@ class Training:
         """Train one epoch, and validate."""
         began, waited = time.monotonic(), self.batches["train"].waited
         row: Row = {"epoch": len(self.history) + 1}
-        self.model.reset_metrics()
+        means = Means()
         batches = self.batches["train"].epoch(len(self.history))
         for number, (frames, targets, weights) in enumerate(batches, 1):
             step_began = time.monotonic()
@@ -175,7 +190,7 @@ class Training:
                 frames, targets, sample_weight=weights, return_dict=True
             )
             self.step_seconds.append(time.monotonic() - step_began)
-            row |= {name: float(logs[name]) for name in ("loss", "accuracy")}
+            row |= means.with_batch(logs, len(frames))
             must_be_finite(row, "loss")
             progress.step(number, row)
         self.waited += self.batches["train"].waited - waited
@@ -189,10 +204,11 @@ class Training:
 
     def validate(self) -> Row:
         """Loss and accuracy on the val clips."""
-        self.model.reset_metrics()
+        means, row = Means(), {}
         for frames, targets, _ in self.batches["val"].epoch():
             logs = self.model.test_on_batch(frames, targets, return_dict=True)
-        return {name: float(logs[name]) for name in ("loss", "accuracy")}
+            row = means.with_batch(logs, len(frames))
+        return row
 
 
 def best_epoch(history: list[Row]) -> int:
