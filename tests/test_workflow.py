@@ -275,9 +275,9 @@ def test_each_seed_is_a_training_of_its_own(checkout):
     )
     run = "results/noctact-har"
     assert trainings == {
-        "cnn_gru": f"--checkpoint {run}/checkpoints/cnn_gru.h5 "
+        "cnn_gru": f"--checkpoint {run}/checkpoints/cnn_gru.zip "
         f"--tensorboard {run}/tensorboard/cnn_gru --output {run}/models/cnn_gru",
-        "cnn_gru_seed_1": f"--checkpoint {run}/checkpoints/cnn_gru-seed-1.h5 "
+        "cnn_gru_seed_1": f"--checkpoint {run}/checkpoints/cnn_gru-seed-1.zip "
         f"--tensorboard {run}/tensorboard/cnn_gru-seed-1 --output {run}/models/cnn_gru/seed-1",
     }
 

@@ -50,6 +50,8 @@ def main(argv: list[str] | None = None) -> int:
     except MemoryError:
         print(f"noctact {stage}: not enough memory; close what else runs", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130  # as a shell tells of Ctrl-C
     return 0
 
 

@@ -14,6 +14,11 @@ def discard(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def partial_of(final: Path) -> Path:
+    """The temporary name beside `final`."""
+    return final.with_name(f".partial-{final.name}")
+
+
 @contextmanager
 def replacing(final: Path) -> Iterator[Path]:
     """Give a temporary path beside `final` to write a file or a folder at.
@@ -23,7 +28,7 @@ def replacing(final: Path) -> Iterator[Path]:
     the suffix of `final`, because writers choose a format by it.
     """
     final.parent.mkdir(parents=True, exist_ok=True)
-    partial = final.with_name(f".partial-{final.name}")
+    partial = partial_of(final)
     discard(partial)
     try:
         yield partial

@@ -33,8 +33,9 @@ with _silent_stderr():
 def configure(threads: int, seed: int) -> None:
     """Hold the arithmetic to `threads` CPU threads, and seed all random numbers with `seed`.
 
-    Under TensorFlow the same seed and number of threads give the same bytes on one machine.
-    Must come before the first operation.
+    Under TensorFlow the same seed and number of threads give the same bytes on one machine, and a
+    GPU's memory is taken as it is needed; under another backend only the seed counts. Must come
+    before the first operation.
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf  # noqa: PLC0415 - another backend may be in use without it
@@ -42,6 +43,8 @@ def configure(threads: int, seed: int) -> None:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
         tf.config.experimental.enable_op_determinism()
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)
     keras.utils.set_random_seed(seed)
 
 

@@ -1,6 +1,7 @@
 """The checkpoint of a training: what it takes to go on after the last finished epoch."""
 
 import json
+import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,11 +17,11 @@ FACTS = "facts.json"
 Arrays = Mapping[str, Sequence[Any]]
 
 
-class Checkpoint(NamedTuple):
-    """What `read` gives: the `facts` and, by name, the `arrays` that were written."""
+class Restored(NamedTuple):
+    """What `read` gives: the facts, and by name the arrays that no variables were named for."""
 
     facts: dict[str, Any]
-    arrays: dict[str, list[NDArray[Any]]]
+    rest: dict[str, list[NDArray[Any]]]
 
 
 def write(file: Path, identity: str, facts: Mapping[str, Any], arrays: Arrays) -> None:
@@ -29,35 +30,47 @@ def write(file: Path, identity: str, facts: Mapping[str, Any], arrays: Arrays) -
 
     A zip file, for the checksum of each member. One array at a time is copied to memory.
     """
-    with replacing(file) as partial, zipfile.ZipFile(partial, "w") as archive:
-        archive.writestr(FACTS, json.dumps({"identity": identity} | dict(facts)))
-        for name, values in arrays.items():
-            for number, value in enumerate(values):
-                with archive.open(f"{name}/{number}.npy", "w", force_zip64=True) as member:
-                    np.lib.format.write_array(member, np.asarray(value), allow_pickle=False)
+    with replacing(file) as partial, partial.open("wb") as stream:
+        with zipfile.ZipFile(stream, "w") as archive:
+            archive.writestr(FACTS, json.dumps({"identity": identity} | dict(facts)))
+            for name, values in arrays.items():
+                for number, value in enumerate(values):
+                    with archive.open(f"{name}/{number}.npy", "w", force_zip64=True) as member:
+                        np.lib.format.write_array(member, np.asarray(value), allow_pickle=False)
+        # On the disk before the rename: it replaces the only one there is.
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
-def read(file: Path, identity: str) -> Checkpoint | None:
-    """The checkpoint in `file`; None when there is none for the training `identity`.
+def read(file: Path, identity: str, variables: Mapping[str, Sequence[Any]]) -> Restored | None:
+    """Give the checkpoint in `file` to `variables`; None, and no change, when there is none for the
+    training `identity`.
 
-    One that is of another training, or damaged, is not used, and a line says so.
+    One that is of another training, or damaged, is not used, and a line says so. One array at a
+    time is in memory, but for those that are returned.
     """
     if not file.exists():
         return None
     try:
         with zipfile.ZipFile(file) as archive:
+            if damaged := archive.testzip():
+                raise zipfile.BadZipFile(f"{damaged} is not what was written")
             facts = json.loads(archive.read(FACTS))
             if facts.pop("identity") != identity:
                 print(f"{file}: of other settings, data or code; begins anew", flush=True)
                 return None
-            arrays: dict[str, list[NDArray[Any]]] = {}
+            rest: dict[str, list[NDArray[Any]]] = {}
             for member in archive.namelist():
-                name, _, number = member.partition("/")
-                if number:  # in the order of writing
-                    with archive.open(member) as stream:
-                        array = np.lib.format.read_array(stream, allow_pickle=False)
-                    arrays.setdefault(name, []).append(array)
-    except (zipfile.BadZipFile, OSError, EOFError, ValueError, KeyError) as error:
+                name, _, number = member.removesuffix(".npy").partition("/")
+                if not number:
+                    continue
+                with archive.open(member) as stream:
+                    array = np.lib.format.read_array(stream, allow_pickle=False)
+                if name in variables:
+                    variables[name][int(number)].assign(array)
+                else:
+                    rest.setdefault(name, []).append(array)  # in the order of writing
+    except (zipfile.BadZipFile, OSError, EOFError, KeyError) as error:
         print(f"{file}: damaged ({error}); begins anew", flush=True)
         return None
-    return Checkpoint(facts, arrays)
+    return Restored(facts, rest)

@@ -11,10 +11,10 @@ import psutil
 
 GATES = {"simple_rnn": 1, "gru": 3, "lstm": 4}
 
-# Measured on full-size frames (10 x 240 x 320) with batches of 16 and 64, as upper bounds:
-# `make bench` prints the estimate beside what each model takes.
+# Upper bounds on full-size frames (10 x 240 x 320), of the steps (`make bench` prints them beside
+# the estimate) and of whole trainings, which take most when they save the model (run.json).
 BASE_MB = 1200  # Python, TensorFlow and its graph
-BYTES_A_WEIGHT = 20  # weight, gradient, two moments of Adam; a copy for a while, to be written
+BYTES_A_WEIGHT = 34  # weight, gradient, two moments of Adam; at the end, copies to be saved
 BYTES_A_VALUE = 9  # as float32, a copy of that; three batches that wait, or are made, as bytes
 BYTES_OF_MAPS = 7  # for each value of a frame: what the convolution gives, and its gradient
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Thread
 from typing import NamedTuple
 
+from noctact.atomic import discard, partial_of
 from noctact.errors import NoctactError
 
 LOSSES = ("msle", "categorical_crossentropy")
@@ -86,8 +87,10 @@ def end_of(job: Job, code: int) -> str:
         return f"{job.model}: ended with exit code {code}; the lines above say why"
     if code == -signal.SIGKILL:
         cause = "killed (SIGKILL), as the system does when memory runs out"
+    elif -code in (signal.SIGABRT, signal.SIGBUS, signal.SIGSEGV):
+        cause = f"crashed (signal {-code}), which can be for want of memory"
     else:
-        cause = f"ended by {signal.Signals(-code).name}, which can be for want of memory"
+        return f"{job.model}: ended by signal {-code}; the next call goes on from the last epoch"
     return f"{job.model}: {cause}. {when_memory_runs_out(job)}"
 
 
@@ -102,7 +105,7 @@ def work(job: Job, words: Connection) -> None:
     try:
         train(job)
     except (NoctactError, OSError) as error:
-        words.send(str(error))
+        words.send(str(error) or repr(error))
     except out_of_memory():
         words.send(f"{job.model}: out of memory. {when_memory_runs_out(job)}")
     else:
@@ -130,8 +133,13 @@ def start(job: Job) -> None:
     except EOFError:
         process.join()
         failure = end_of(job, process.exitcode or 0)
-    process.join()
-    if failure:
+    except KeyboardInterrupt:
+        process.kill()
+        raise
+    finally:
+        process.join()
+        discard(partial_of(job.checkpoint))
+    if failure is not None:
         raise NoctactError(failure)
 
 

@@ -3,6 +3,7 @@
 Nothing here is of one Keras backend; `noctact.backend` is.
 """
 
+import gc
 import hashlib
 import json
 import math
@@ -59,19 +60,22 @@ class Progress:
         self._name, self._epochs, self._done = name, epochs, done
         self._clips, self._steps = clips, steps
         self._first = done
-        self._began = self._epoch_began = self._shown = time.monotonic()
+        self._began = self._shown = time.monotonic()
+
+    def begin_epoch(self) -> None:
+        """An epoch begins."""
+        self._epoch_began = time.monotonic()
 
     def step(self, number: int, logs: Mapping[str, float]) -> None:
         """Step `number`, from 1, of the present epoch is done."""
         if time.monotonic() - self._shown > self.EVERY:
             self._show(f"step {number}/{self._steps}", logs, self._done + number / self._steps)
 
-    def epoch(self, row: Mapping[str, float]) -> None:
+    def end_epoch(self, row: Mapping[str, float]) -> None:
         """An epoch is done, validation too."""
         rate = self._clips / (time.monotonic() - self._epoch_began)
         self._done += 1
         self._show(f"{rate:.1f} clips/s", row, self._done)
-        self._epoch_began = self._shown
 
     def _show(self, detail: str, logs: Mapping[str, float], done: float) -> None:
         self._shown = time.monotonic()
@@ -88,12 +92,11 @@ class Events:
     """Loss and accuracy of each epoch, for TensorBoard: one run to train, one to validate."""
 
     def __init__(self, folder: Path, history: list[Row]) -> None:
-        """Begin `folder` anew with `history`, so that no epoch is in it twice."""
-        discard(folder)
-        self._writers = {
-            "": Writer(str(folder / "train")),
-            "val_": Writer(str(folder / "validation")),
-        }
+        """Begin both runs in `folder` anew with `history`, so that no epoch is there twice."""
+        runs = {"": folder / "train", "val_": folder / "validation"}
+        for run in runs.values():
+            discard(run)
+        self._writers = {prefix: Writer(str(run)) for prefix, run in runs.items()}
         for row in history:
             self.add(row)
 
@@ -157,19 +160,18 @@ class Training:
         }
         checkpoint.write(self.job.checkpoint, identity, facts, self.variables())
 
-    def restore(self, identity: str) -> None:
-        """Go back, or forth, to the checkpoint, if there is one."""
-        saved = checkpoint.read(self.job.checkpoint, identity)
+    def restore(self, identity: str) -> bool:
+        """Go back, or forth, to the checkpoint; whether there is one."""
+        variables = {name: self.variables()[name] for name in ("model", "optimizer")}
+        saved = checkpoint.read(self.job.checkpoint, identity, variables)
         if saved is None:
-            return
-        for name in ("model", "optimizer"):
-            for variable, value in zip(self.variables()[name], saved.arrays[name], strict=True):
-                variable.assign(value)
-        self.best = saved.arrays.get("best", [])
+            return False
+        self.best = saved.rest.get("best", [])
         self.history = saved.facts["history"]
         self.starts = saved.facts["starts"] + 1
         self.step_seconds = saved.facts["step_seconds"]
         self.seconds, self.waited = saved.facts["seconds"], saved.facts["waited"]
+        return True
 
     def is_done(self) -> bool:
         """Whether the epochs are over, or `early_stopping` says so."""
@@ -181,8 +183,21 @@ class Training:
     def epoch(self, progress: Progress) -> None:
         """Train one epoch, and validate."""
         began, waited = time.monotonic(), self.batches["train"].waited
-        row: Row = {"epoch": len(self.history) + 1}
+        progress.begin_epoch()
+        row = self.steps(progress)
+        self.waited += self.batches["train"].waited - waited
+        row |= {f"val_{name}": value for name, value in self.validate().items()}
+        must_be_finite(row, "val_loss")
+        self.history.append(row)
+        if self.settings.checkpoint == "best" and best_epoch(self.history) == len(self.history):
+            self.best = self.model.get_weights()
+        self.seconds += time.monotonic() - began
+        progress.end_epoch(row)
+
+    def steps(self, progress: Progress) -> Row:
+        """Loss and accuracy on the train clips, while going through them."""
         means = Means()
+        row: Row = {"epoch": len(self.history) + 1}
         batches = self.batches["train"].epoch(len(self.history))
         for number, (frames, targets, weights) in enumerate(batches, 1):
             step_began = time.monotonic()
@@ -193,14 +208,7 @@ class Training:
             row |= means.with_batch(logs, len(frames))
             must_be_finite(row, "loss")
             progress.step(number, row)
-        self.waited += self.batches["train"].waited - waited
-        row |= {f"val_{name}": value for name, value in self.validate().items()}
-        must_be_finite(row, "val_loss")
-        self.history.append(row)
-        if self.settings.checkpoint == "best" and best_epoch(self.history) == len(self.history):
-            self.best = self.model.get_weights()
-        self.seconds += time.monotonic() - began
-        progress.epoch(row)
+        return row
 
     def validate(self) -> Row:
         """Loss and accuracy on the val clips."""
@@ -251,9 +259,12 @@ def compiled_model(
 
 
 def save_model(model: keras.Model, file: Path) -> None:
-    """Save `model` as one of stock layers, without its optimizer, to open with
-    `keras.models.load_model` alone. Same weights, same bytes: see `reproducible`.
+    """Save `model` as one of stock layers, to open with `keras.models.load_model` alone; it can't
+    be trained after that. Same weights, same bytes: see `reproducible`.
     """
+    # Lets go of the optimizer: Adam's moments are twice as large as the weights.
+    model.compile()
+    gc.collect()
     # A dropout layer draws a seed when it is made, and it is saved.
     keras.utils.set_random_seed(0)
     stock = to_stock(model)
@@ -327,7 +338,7 @@ def code_digest() -> str:
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
 
-def identity_of(job: Job, split: pd.DataFrame, shards: Shards) -> str:
+def identity_of(job: Job, split: pd.DataFrame, classes: list[str], shards: Shards) -> str:
     """A hash of all that the result of a training follows from: a checkpoint of another one must
     not be used.
     """
@@ -336,7 +347,9 @@ def identity_of(job: Job, split: pd.DataFrame, shards: Shards) -> str:
     facts = [
         job.model,
         job.settings._asdict(),
+        classes,
         rows,
+        shards.shape,
         shards.digest(clips["video_id"].tolist()),
         versions(),
         code_digest(),
@@ -359,7 +372,7 @@ def train(job: Job) -> None:
         part: batches_of(part, split, classes, shards, settings) for part in ("train", "val")
     }
     model = compiled_model(job.model, shards.shape, len(classes), settings, len(batches["train"]))
-    identity = identity_of(job, split, shards)
+    identity = identity_of(job, split, classes, shards)
     training = Training(job, model, batches)
     training.restore(identity)
     clips = split["split"].value_counts()
@@ -452,7 +465,8 @@ def keep_last_good(training: Training, identity: str) -> str:
     """Save the model of the last epoch whose loss was finite; the sentence that says where."""
     if not training.history:
         return "No epoch before that one to keep"
-    training.restore(identity)
+    if not training.restore(identity):
+        return "The checkpoint of the epoch before can't be read"
     file = last_good(training.job)
     save_model(training.model, file)
     return f"Epoch {len(training.history)} is kept in {file}"

@@ -32,7 +32,9 @@ for replicate, (model, seed) in REPLICATES.items():
         threads: config["threads"]
         resources:
             mem_mb=training_memory(replicate),
-            # Not among the params: another number trains nothing again.
+            # What a job is told beside: not among the params, so that another number trains
+            # nothing again; and no limit that a user sets for mem_mb lowers the prediction.
+            predicted_mb=training_memory(replicate),
             cache_mb=config["cache_mb"],
         params:
             model=model,
@@ -48,7 +50,7 @@ for replicate, (model, seed) in REPLICATES.items():
             " --shards {input.shards:q}"
             " --threads {threads}"
             " --cache-mb {resources.cache_mb}"
-            " --memory-mb {resources.mem_mb}"
+            " --memory-mb {resources.predicted_mb}"
             " --checkpoint {params.checkpoint:q}"
             " --tensorboard {params.tensorboard:q}"
             " --output {params.folder:q}"

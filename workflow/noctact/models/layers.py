@@ -290,7 +290,8 @@ def to_stock(model: keras.Model) -> keras.Model:
     # Of a model of the same layers that was never compiled: an optimizer would be copied too.
     layout = keras.Model(model.inputs, model.outputs, name=model.name)
     stock = keras.models.clone_model(layout, clone_function=_stock_layer)
-    stock.set_weights(model.get_weights())
+    for copy, weight in zip(stock.weights, model.weights, strict=True):
+        copy.assign(weight)
     return stock
 
 
