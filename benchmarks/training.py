@@ -44,7 +44,8 @@ from noctact.memory import GATES, training_mb
 from noctact.models import build_model
 from noctact.models.layers import FILTERS, STRIDE
 from noctact.train import Settings
-from noctact.training import compiled_model, peak_memory_mb
+from noctact.training import compiled_model
+from noctact.workers import peak_mb
 
 import keras  # isort: skip - after noctact.backend, which chooses the backend
 import tensorflow as tf  # isort: skip
@@ -375,7 +376,7 @@ def main() -> None:
     if options.variant:
         case = Case(options.models[0], options.batch_sizes[0], options.steps, frames)
         seconds = VARIANTS[options.variant](case)
-        print(json.dumps([seconds, peak_memory_mb()]))
+        print(json.dumps([seconds, peak_mb()]))
         return
     for batch_size in options.batch_sizes:
         rows = [row_of(Case(model, batch_size, options.steps, frames)) for model in options.models]

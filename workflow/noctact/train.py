@@ -159,17 +159,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the stage."""
-    settings = parse_settings(args.settings)
-    job = Job(
-        model=args.model,
-        settings=settings,
-        split=args.split,
-        shards=args.shards,
-        cache_mb=args.cache_mb,
-        threads=args.threads,
-        memory_mb=args.memory_mb,
-        output=args.output,
-        checkpoint=args.checkpoint,
-        tensorboard=args.tensorboard,
-    )
-    start(job)
+    start(Job(**vars(args) | {"settings": parse_settings(args.settings)}))

@@ -9,7 +9,6 @@ import json
 import math
 import platform
 import re
-import resource
 import shutil
 import sys
 import time
@@ -34,6 +33,7 @@ from noctact.models.layers import to_stock
 from noctact.shards import Shards
 from noctact.tables import HISTORY, SPLIT, read_csv
 from noctact.train import Job, Settings
+from noctact.workers import peak_mb
 
 import keras  # isort: skip - after noctact.backend, which chooses the backend
 
@@ -132,7 +132,9 @@ class Training:
     """A model on its way: what a checkpoint holds, and the steps that change it."""
 
     def __init__(self, job: Job, model: keras.Model, batches: dict[str, Batches]) -> None:
-        """Compile the model's optimizer; `batches` has those of train and val."""
+        """At the start of `job`; `model` is that of `compiled_model`, `batches` are those of train
+        and val.
+        """
         self.job, self.settings, self.model, self.batches = job, job.settings, model, batches
         self.history: list[Row] = []
         self.best: list[NDArray[Any]] = []  # weights, kept for `checkpoint: best` only
@@ -317,12 +319,6 @@ def hardware() -> dict[str, Any]:
     }
 
 
-def peak_memory_mb() -> float:
-    """Highest resident memory of this process so far, in MB (10**6 bytes)."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
-
-
 def versions() -> dict[str, str]:
     """Versions of what decides the numbers."""
     return {"python": platform.python_version(), "numpy": np.__version__} | backend.versions()
@@ -392,7 +388,7 @@ def train(job: Job) -> None:
         "parameters": int(sum(np.prod(weight.shape) for weight in model.trainable_weights)),
         **facts_of(training),
         "predicted_memory_mb": job.memory_mb,
-        "peak_memory_mb": peak_memory_mb(),
+        "peak_memory_mb": peak_mb(),
         "threads": job.threads,
         "seed": settings.seed,
         "settings": settings._asdict(),
