@@ -237,8 +237,16 @@ def compiled_model(
 ) -> keras.Model:
     """The model `name`, ready to train, in the precision of `settings`; `steps` an epoch.
 
-    Raises NoctactError for mixed_float16 without a GPU.
+    Raises NoctactError for a loss or optimizer that there is not, and for mixed_float16 without a
+    GPU.
     """
+    known: tuple[tuple[str, dict[str, Any]], ...] = (
+        (settings.loss, LOSSES),
+        (settings.optimizer, OPTIMIZERS),
+    )
+    for choice, choices in known:
+        if choice not in choices:
+            raise NoctactError(f"--settings: no {choice!r}; there are {', '.join(choices)}")
     if settings.precision == "mixed_float16" and not backend.has_gpu():
         raise NoctactError(
             f"{name}: precision mixed_float16 needs a GPU, and there is none; use float32, or "
