@@ -32,7 +32,8 @@ def test_describe_gives_the_published_parameters():
     facts = json.loads(describe("--json").stdout)
     assert {name: fact["parameters"] for name, fact in facts.items()} == PUBLISHED
     for fact in facts.values():
-        assert sum(layer["parameters"] for layer in fact["layers"]) == fact["parameters"]
+        for column in ("parameters", "flops"):
+            assert sum(layer[column] for layer in fact["layers"]) == fact[column]
 
 
 def test_describe_prints_a_table_for_other_shapes():

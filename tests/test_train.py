@@ -206,9 +206,10 @@ def test_killed_three_times_gives_the_same_bytes(dataset, tmp_path):
     for key in ("epochs", "best_epoch", "best_val_loss", "kept_epoch"):
         assert facts[0][key] == facts[1][key], key
     assert facts[1]["kept_epoch"] == facts[1]["best_epoch"]
-    assert evaluate(dataset, whole / "model.keras", whole / "p.csv").returncode == 0
-    assert evaluate(dataset, torn / "model.keras", torn / "p.csv").returncode == 0
-    assert (whole / "p.csv").read_bytes() == (torn / "p.csv").read_bytes()
+    assert evaluate(dataset, whole / "model.keras", whole).returncode == 0
+    assert evaluate(dataset, torn / "model.keras", torn).returncode == 0
+    for name in ("predictions.csv", "shuffled.csv", "first_frame.csv"):
+        assert (whole / name).read_bytes() == (torn / name).read_bytes(), name
     assert not torn.with_name("torn.zip").exists()
     # TensorBoard has every epoch once, whatever was killed.
     events = EventAccumulator(str(tmp_path / "torn-events/validation"), {"tensors": 0})
@@ -341,10 +342,9 @@ def evaluate(dataset, model: Path, output: Path) -> subprocess.CompletedProcess[
 
 def test_predictions_agree_with_the_history(trained, dataset, tmp_path):
     output, _ = trained
-    file = tmp_path / "predictions.csv"
-    done = evaluate(dataset, output / "model.keras", file)
+    done = evaluate(dataset, output / "model.keras", tmp_path)
     assert done.returncode == 0, done.stderr
-    table = pd.read_csv(file)
+    table = pd.read_csv(tmp_path / "predictions.csv")
     classes = ["dark, odd", "Übung"]
     assert list(table) == ["video_id", "split", "true", "predicted", *(f"p_{c}" for c in classes)]
     assert table["video_id"].is_monotonic_increasing
@@ -357,6 +357,19 @@ def test_predictions_agree_with_the_history(trained, dataset, tmp_path):
     accuracy = (val["true"] == val["predicted"]).mean()
     assert accuracy == pytest.approx(history["val_accuracy"].iloc[-1])
     assert cross_entropy(val) == pytest.approx(history["val_loss"].iloc[-1], rel=1e-4)
+    for name in ("shuffled", "first_frame"):
+        other = pd.read_csv(tmp_path / f"{name}.csv")
+        assert list(other) == list(table)
+        assert other[["video_id", "split", "true"]].equals(table[["video_id", "split", "true"]])
+        assert not other["p_Übung"].equals(table["p_Übung"])
+    cost = json.loads((tmp_path / "cost.json").read_text())
+    facts = json.loads((output / "run.json").read_text())
+    assert list(cost) == ["layers", "flops", "model_mb", "inference_ms"]
+    assert sum(layer["parameters"] for layer in cost["layers"]) == facts["parameters"]
+    assert sum(layer["flops"] for layer in cost["layers"]) == cost["flops"] > 0
+    assert cost["model_mb"] == (output / "model.keras").stat().st_size / 1e6
+    assert list(cost["inference_ms"]) == ["1", "32"]
+    assert all(milliseconds > 0 for milliseconds in cost["inference_ms"].values())
 
 
 def cross_entropy(predictions: pd.DataFrame) -> float:
@@ -372,11 +385,9 @@ def test_loss_and_accuracy_of_an_epoch_are_means_over_all_its_clips(dataset, tmp
     table = pd.read_csv(split)
     table["split"] = table["split"].map({"train": "val"}).fillna("train")
     table.to_csv(tmp_path / "split.csv", index=False)
-    done = evaluate(
-        (tmp_path / "split.csv", files), tmp_path / "gru/model.keras", tmp_path / "p.csv"
-    )
+    done = evaluate((tmp_path / "split.csv", files), tmp_path / "gru/model.keras", tmp_path)
     assert done.returncode == 0, done.stderr
-    predictions = pd.read_csv(tmp_path / "p.csv")
+    predictions = pd.read_csv(tmp_path / "predictions.csv")
     assert len(predictions) == 14
     first = pd.read_csv(tmp_path / "gru/history.csv").iloc[0]
     assert first["loss"] == pytest.approx(cross_entropy(predictions), rel=1e-4)
@@ -398,12 +409,12 @@ def test_evaluate_refuses_what_does_not_fit(trained, dataset, tmp_path):
     three = pd.read_csv(split)
     three.loc[0, "label"] = "third"
     three.to_csv(tmp_path / "three.csv", index=False)
-    done = evaluate((tmp_path / "three.csv", files), model, tmp_path / "p.csv")
+    done = evaluate((tmp_path / "three.csv", files), model, tmp_path / "out")
     assert_one_line(done, "knows 2 classes", "3: train it again")
     broken = tmp_path / "model.keras"
     broken.write_bytes(model.read_bytes()[:1000])
-    assert_one_line(evaluate(dataset, broken, tmp_path / "p.csv"), str(broken), "can't be opened")
-    assert not (tmp_path / "p.csv").exists()
+    assert_one_line(evaluate(dataset, broken, tmp_path / "out"), str(broken), "can't be opened")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_model_file_with_code_is_refused(dataset, tmp_path):
@@ -416,7 +427,7 @@ outputs = keras.layers.Lambda(lambda x: x[:, 0, 0, 0, :2])(inputs)
 keras.Model(inputs, outputs).save({str(file)!r})
 """
     subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
-    assert_one_line(evaluate(dataset, file, tmp_path / "p.csv"), str(file), "can't be opened")
+    assert_one_line(evaluate(dataset, file, tmp_path / "out"), str(file), "can't be opened")
 
 
 def test_diverging_loss_stops_with_advice(dataset, tmp_path):

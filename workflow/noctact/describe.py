@@ -1,43 +1,30 @@
-"""Stage describe: layers and parameters of the models, for any frames and classes."""
+"""Stage describe: layers, parameters and FLOPs of the models, for any frames and classes."""
 
 import argparse
 import json
-import math
 from typing import Any
 
 import pandas as pd
 
-from noctact import backend  # noqa: F401 - chooses the backend before keras is imported
 from noctact.arguments import positive
+from noctact.cost import layer_table, total
 from noctact.models import build_model, model_names
+from noctact.models.layers import to_stock
 
-import keras  # isort: skip
-
-
-def layer_table(model: keras.Model) -> pd.DataFrame:
-    """One row a layer with weights or a new shape: name, kind, output shape, parameters."""
-    return pd.DataFrame(
-        {
-            "layer": layer.name,
-            "kind": type(layer).__name__,
-            "output": " x ".join(map(str, layer.output.shape[1:])),
-            "parameters": sum(math.prod(weight.shape) for weight in layer.trainable_weights),
-        }
-        for layer in model.layers
-    )
+import keras  # isort: skip - after noctact.cost, which chooses the backend
 
 
 def describe(
     names: list[str], frames: tuple[int, int, int], classes: int, units: list[int]
-) -> dict[str, pd.DataFrame]:
-    """The layer table of each model in `names`; `frames` is (count, height, width).
+) -> dict[str, list[dict[str, Any]]]:
+    """The layer table of each model in `names`, as it is saved; `frames` is (count, height, width).
 
     No memory is taken for the weights, whatever their size.
     """
     # In this scope Keras notes the shapes of variables and fills none of them.
     with keras.StatelessScope(initialize_variables=False):
         return {
-            name: layer_table(build_model(name, frames, classes, units, dropout=0.5))
+            name: layer_table(to_stock(build_model(name, frames, classes, units, dropout=0.5)))
             for name in names
         }
 
@@ -53,20 +40,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="for machines")
 
 
+def number(value: int | None) -> str:
+    """`value` with commas between the thousands."""
+    return "unknown" if value is None else f"{value:,}"
+
+
 def run(args: argparse.Namespace) -> None:
     """Run the stage."""
     frames = (args.frames, args.height, args.width)
     tables = describe(args.models or model_names(), frames, args.classes, args.units)
-    totals = {name: int(table["parameters"].sum()) for name, table in tables.items()}
+    columns = ("parameters", "flops")
+    facts: dict[str, Any] = {
+        name: {column: total(row[column] for row in table) for column in columns}
+        for name, table in tables.items()
+    }
     if args.json:
-        facts: dict[str, Any] = {
-            name: {"parameters": totals[name], "layers": table.to_dict("records")}
-            for name, table in tables.items()
-        }
+        facts = {name: facts[name] | {"layers": table} for name, table in tables.items()}
         print(json.dumps(facts, indent=2))
         return
+    formatters = dict.fromkeys(columns, number)
     for name, table in tables.items():
-        print(f"{name}: {totals[name]:,} parameters")
-        print(table.to_string(index=False, formatters={"parameters": "{:,}".format}))
+        print(f"{name}: {number(facts[name]['parameters'])} parameters")
+        print(pd.DataFrame(table, dtype=object).to_string(index=False, formatters=formatters))
         print()
-    print(pd.Series(totals, name="parameters").map("{:,}".format).to_string())
+    print(pd.DataFrame(facts, dtype=object).T.to_string(formatters=formatters))
