@@ -9,7 +9,7 @@ READY := $(VENV)/ready
 
 demo: $(READY)
 	$(BIN)/snakemake --cores all --configfile config/demo.yaml
-	@echo "Look at results/demo/comparison: loss.png, accuracy.png, confusion/, summary.csv"
+	@echo "Open results/demo/report.html"
 
 test: $(READY)
 	$(BIN)/pytest

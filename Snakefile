@@ -23,9 +23,14 @@ include: "workflow/rules/controls.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/compare.smk"
+include: "workflow/rules/report.smk"
 
 
 rule all:
     default_target: True
     input:
-        rules.compare.output,
+        rules.report.output,
+
+
+onerror:
+    report_what_is_done()

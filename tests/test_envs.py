@@ -72,7 +72,14 @@ def imports(file: Path, seen: frozenset[Path] = frozenset()) -> set[str]:
     """Top-level packages that `file` imports, itself and through noctact's modules but `seen`."""
     found: set[str] = set()
     seen |= {file}
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for_types = {
+        node
+        for branch in ast.walk(tree)
+        if isinstance(branch, ast.If) and ast.unparse(branch.test) == "TYPE_CHECKING"
+        for node in ast.walk(branch)
+    }
+    for node in set(ast.walk(tree)) - for_types:
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and node.module:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]

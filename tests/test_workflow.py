@@ -1,5 +1,7 @@
 """The workflow through `snakemake` alone, from video files to the comparison."""
 
+import base64
+import json
 import os
 import re
 import shutil
@@ -15,6 +17,7 @@ import yaml
 
 from noctact.config import check
 from noctact.memory import training_mb
+from noctact.results import ALTERED, BASELINES
 from noctact.tables import MANIFEST
 
 ROOT = Path(__file__).parents[1]
@@ -35,7 +38,7 @@ def checkout(tmp_path):
 def copy_sources(target: Path) -> Path:
     target.mkdir()
     shutil.copy(ROOT / "Snakefile", target)
-    for folder in ("workflow", "config", "envs"):
+    for folder in ("workflow", "config", "envs", "resources"):
         ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
         shutil.copytree(ROOT / folder, target / folder, ignore=ignore)
     (target / "profiles").symlink_to("workflow/profiles")
@@ -181,7 +184,8 @@ def test_default_config_plans_noctact_in_full(checkout):
     done = snakemake(checkout, "-n")
     assert done.returncode == 0, done.stdout
     jobs = planned(done.stdout)
-    assert jobs["acquire"] == jobs["index"] == jobs["split"] == jobs["compare"] == 1
+    assert jobs["acquire"] == jobs["index"] == jobs["split"] == jobs["controls"] == 1
+    assert jobs["compare"] == jobs["report"] == 1
     assert jobs["extract"] == 16
     assert jobs["evaluate"] == 6
     assert all(jobs[f"train_{model}"] == 1 for model in MODELS)
@@ -290,7 +294,10 @@ def test_an_appended_seed_trains_nothing_again(checkout, few_clips):
     before = snapshot(models)
     config |= {"seeds": [1, 4], "cache_mb": 7}
     jobs = planned(snakemake(checkout, "-n", config=config).stdout)
-    assert jobs == {"train_gru_seed_4": 1, "evaluate": 2, "compare": 1, "all": 1, "total": 5}
+    assert jobs == {
+        **{"train_gru_seed_4": 1, "evaluate": 2, "controls": 1, "compare": 1, "report": 1},
+        **{"all": 1, "total": 7},
+    }
     done = snakemake(checkout, config=config)
     assert done.returncode == 0, done.stdout
     after = snapshot(models)
@@ -318,16 +325,56 @@ def check_run(run: Path, classes: int) -> pd.DataFrame:
         assert (folder / "model.keras").stat().st_size > 1000
         history = pd.read_csv(folder / "history.csv")
         assert list(history) == ["epoch", "loss", "accuracy", "val_loss", "val_accuracy"]
-        predictions = pd.read_csv(folder / "predictions.csv")
-        assert len(predictions) == (split["split"] != "train").sum()
-        assert predictions.filter(like="p_").shape[1] == classes
-        for suffix in ("png", "svg"):
-            assert (run / f"comparison/confusion/{model}.{suffix}").stat().st_size > 1000
-    for name in ("loss.png", "loss.svg", "accuracy.png", "accuracy.svg"):
-        assert (run / "comparison" / name).stat().st_size > 1000
+        controls = [run / "controls" / f"{name}.csv" for name in BASELINES]
+        for file in [
+            folder / "predictions.csv",
+            *(folder / f"{n}.csv" for n in ALTERED),
+            *controls,
+        ]:
+            predictions = pd.read_csv(file)
+            assert len(predictions) == (split["split"] != "train").sum()
+            assert predictions.filter(like="p_").shape[1] == classes
+    page = (run / "report.html").read_text()
+    # Every chart is on the page, and as a file to print.
+    charts = sorted((run / "comparison").rglob("*.png"))
+    assert len(charts) >= 24
+    for chart in charts:
+        assert base64.b64encode(chart.read_bytes()).decode() in page, chart
+        vector = chart.with_suffix(".svg")
+        assert vector.exists() or chart.parent.name == "errors" or chart.stem == "examples"
+    for file in ("run.json", "ro-crate-metadata.json", "comparison/summary.json"):
+        assert json.loads((run / file).read_text())
+    pairs = pd.read_csv(run / "comparison/significance.csv")
+    assert len(pairs) == len(MODELS) * (len(MODELS) - 1) / 2
     summary = pd.read_csv(run / "comparison/summary.csv")
     assert summary["model"].tolist() == MODELS
     return summary
+
+
+def test_a_model_that_fails_leaves_the_others_compared(checkout, few_clips):
+    config = SMALL | {"run": "part", "source": "folder", "path": str(few_clips)}
+    config |= {"models": ["gru", "simple_rnn"]}
+    file = checkout / "workflow/noctact/models/gru.py"
+    sound = file.read_text()
+    file.write_text(
+        sound.replace("    return ", "    raise OSError('broken on purpose')\n    return ")
+    )
+    done = snakemake(checkout, config=config)
+    assert done.returncode == 1
+    assert "noctact train: broken on purpose" in done.stdout
+    assert "Warning: Not compared, since there are no results: cnn_gru, " in done.stdout
+    run = checkout / "results/part"
+    summary = json.loads((run / "comparison/summary.json").read_text())
+    assert [row["model"] for row in summary["models"]] == ["simple_rnn"]
+    assert "gru" in summary["missing"]
+    assert "logs/train_gru.log" in (run / "report.html").read_text()
+    file.write_text(sound)
+    done = snakemake(checkout, config=config)
+    assert done.returncode == 0, done.stdout
+    jobs = {"train_gru": 1, "evaluate": 1, "compare": 1, "report": 1, "all": 1, "total": 5}
+    assert planned(done.stdout) == jobs
+    assert "logs/train_gru.log" not in (run / "report.html").read_text()
+    assert "Nothing to be done" in snakemake(checkout, config=config).stdout
 
 
 def test_everything_killed_goes_on_from_the_last_epoch(checkout, few_clips):
@@ -378,9 +425,10 @@ def test_real_recordings_run_to_the_comparison(checkout, data, name):
     assert (groups["group"] == named).all()
     assert snapshot(data / name) == before
     assert "Nothing to be done" in snakemake(checkout, config=config).stdout
+    verdict = {"compare": 1, "report": 1, "all": 1}
     config["per_model"] = {"gru": {"learning_rate": 0.001}}
     jobs = planned(snakemake(checkout, "-n", config=config).stdout)
-    assert jobs == {"train_gru": 1, "evaluate": 1, "compare": 1, "all": 1, "total": 4}
+    assert jobs == {"train_gru": 1, "evaluate": 1, **verdict, "total": 5}
     # As after a fresh checkout long ago: the times of the sources must not be what tells.
     for file in checkout.rglob("*.py"):
         os.utime(file, (0, 0))
@@ -390,12 +438,12 @@ def test_real_recordings_run_to_the_comparison(checkout, data, name):
     jobs = planned(
         snakemake(checkout, "-n", config=config | {"models": [*MODELS, "seventh"]}).stdout
     )
-    assert jobs == {"train_seventh": 1, "evaluate": 1, "compare": 1, "all": 1, "total": 4}
+    assert jobs == {"train_seventh": 1, "evaluate": 1, **verdict, "total": 5}
     jobs = planned(snakemake(checkout, "-n", config=config | {"models": MODELS[1:]}).stdout)
-    assert jobs == {"compare": 1, "all": 1, "total": 2}
+    assert jobs == verdict | {"total": 3}
     (run / "comparison/accuracy.svg").unlink()
     jobs = planned(snakemake(checkout, "-n", config=config).stdout)
-    assert jobs == {"compare": 1, "all": 1, "total": 2}
+    assert jobs == verdict | {"total": 3}
 
 
 def test_demo_learns_what_new_recordings_do(checkout):

@@ -9,9 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import cv2
 import h5py
-import numpy as np
 from matplotlib import style
 from matplotlib.figure import Figure
 
@@ -19,9 +17,10 @@ from noctact.arguments import add_frame_settings, frame_settings
 from noctact.errors import NoctactError
 from noctact.extract import read_clip
 from noctact.figures import STYLE, save
+from noctact.figures.strips import thumbnail
 from noctact.sampling import FrameSettings
 from noctact.shards import Shards, read_columns
-from noctact.video import Image, Reading, UndecodableError
+from noctact.video import Reading, UndecodableError
 
 FACTS = [name for name in Reading._fields if name != "frames"]
 
@@ -78,15 +77,6 @@ def facts_text(reading: Reading) -> str:
     )
 
 
-def fit(image: Image) -> Image:
-    """`image` with its longer side at most SIDE, small ones enlarged by a whole number."""
-    scale = SIDE / max(image.shape[:2])
-    if scale < 1:
-        height, width = (max(1, round(side * scale)) for side in image.shape[:2])
-        return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))
-    return image.repeat(int(scale), axis=0).repeat(int(scale), axis=1)
-
-
 @style.context(STYLE, after_reset=True)
 def film_strip(reading: Reading, name: str) -> Figure:
     """Draw the frames of `reading` in rows of COLUMNS, below the `name` and facts of the clip.
@@ -94,7 +84,7 @@ def film_strip(reading: Reading, name: str) -> Figure:
     Each has its index, from 0, and its time under it. Laid out by pixels: automatic layouts scale
     the pictures.
     """
-    pictures = [fit(frame) for frame in reading.frames]
+    pictures = [thumbnail(frame, SIDE) for frame in reading.frames]
     high, wide = pictures[0].shape[0], max(pictures[0].shape[1], SIDE // 2)  # for the caption
     columns = min(COLUMNS, len(pictures))
     rows = math.ceil(len(pictures) / columns)

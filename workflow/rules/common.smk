@@ -4,11 +4,13 @@ import hashlib
 import json
 import os
 import shlex
+import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.io import strip_wildcard_constraints
 from snakemake.utils import min_version
 
 min_version("9.0")
@@ -145,3 +147,78 @@ REPLICATES = {
 wildcard_constraints:
     shard=r"\d{3}",
     replicate="|".join(REPLICATES),
+
+
+def training_memory(replicate):
+    """The MB that the training in a folder of REPLICATES reserves."""
+    model, seed = REPLICATES[replicate]
+    settings = json.loads(model_settings(config, model, seed))
+    return training_mb(model, FRAMES, settings, config["cache_mb"])
+
+
+def evaluation_memory(replicate):
+    """The MB that the evaluation of a folder of REPLICATES reserves: as much as a training in
+    batches of 32, of which the evaluation has one to time.
+    """
+    model, seed = REPLICATES[replicate]
+    settings = json.loads(model_settings(config, model, seed)) | {"batch_size": 32}
+    return training_mb(model, FRAMES, settings, cache_mb=0)
+
+
+def rule_edges():
+    """Pairs of rules, of which the second takes what the first makes: the graph on the page."""
+
+    def files(pattern):
+        if callable(pattern):
+            return []
+        if "{" not in pattern:
+            return [pattern]
+        pattern = strip_wildcard_constraints(pattern)
+        # One shard stands for all of them.
+        return expand(pattern, replicate=REPLICATES, shard=SHARDS[:1])
+
+    stages = [stage for stage in workflow.rules if stage.name != "all"]
+    makers = {
+        file: stage.name
+        for stage in stages
+        for pattern in stage.output
+        for file in files(pattern)
+    }
+    edges = {}
+    for stage in stages:
+        for pattern in stage.input:
+            if pattern == clip_files and config["source"] != "folder":
+                edges["acquire", stage.name] = True
+            edges |= {
+                (makers[file], stage.name): True
+                for file in files(pattern)
+                if file in makers
+            }
+    return list(edges)
+
+
+def report_what_is_done():
+    """After a failure: compare the models that it has not touched, and say which are missing.
+
+    They are those whose predictions no job owes. Not after Ctrl-C, when nothing has failed. The
+    next call makes comparison and page anew: figures are missing, and run.json.
+    """
+    owed = {file for job in workflow.dag.needrun_jobs() for file in job.output}
+    done = [
+        folder
+        for folder in REPLICATES
+        if f"{RUN}/models/{folder}/predictions.csv" not in owed
+    ]
+    wanted = rules.report.output.page in owed and owed.isdisjoint(CONTROLS)
+    if workflow.scheduler.failed and wanted and 0 < len(done) < len(REPLICATES):
+        print("Comparing what is done:", *done, flush=True)
+        noctact = "python", "-m", "noctact"
+        published = ["--published", PUBLISHED] if PUBLISHED else []
+        page = ["--config", json.dumps(config), "--rules", json.dumps(rule_edges())]
+        for stage in (
+            ["compare", RUN, "--models", *done, *published],
+            ["report", RUN, *page],
+        ):
+            # What goes wrong here says so itself; the workflow has failed anyway.
+            subprocess.run([*noctact, *stage], check=False)
+        Path(rules.report.output.run).unlink(missing_ok=True)

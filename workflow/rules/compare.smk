@@ -1,37 +1,98 @@
 COMPARISON = f"{RUN}/comparison"
+WITHOUT_CNN = [model for model in MODELS if not model.startswith("cnn_")]
+WITH_CNN = [model for model in MODELS if model.startswith("cnn_")]
+
+# What stages train and evaluate leave of each training.
+TRAINED = expand(
+    f"{RUN}/models/{{folder}}/{{file}}",
+    folder=REPLICATES,
+    file=[
+        *("run.json", "history.csv", "cost.json"),
+        *("predictions.csv", "shuffled.csv", "first_frame.csv"),
+    ],
+)
+CONTROLS = expand(
+    f"{RUN}/controls/{{name}}.csv", name=["majority", "mean_frame", "metadata"]
+)
+# The notebooks' curves; the generated clips have the same classes, but are others.
+PUBLISHED = (
+    None
+    if config["source"] == "synthetic"
+    else os.path.relpath(Path(workflow.basedir, "resources", "published"))
+)
+
+# The figures, with category and caption in Snakemake's own report.
+CHARTS = {
+    "ranking": ("Accuracy", "ranking"),
+    "reliability": ("Accuracy", "reliability"),
+    "loss": ("Curves", "loss"),
+    "accuracy": ("Curves", "accuracy"),
+    **{f"curves/{model}": ("Curves", "curves") for model in MODELS},
+    "recall": ("Classes", "recall"),
+    **{f"confusion/{model}": ("Classes", "confusion") for model in MODELS},
+    **{
+        name: ("Cost", "cost")
+        for name in ("parameters", "seconds_per_step", "inference")
+    },
+}
+if len(MODELS) > 1:
+    CHARTS["significance"] = ("Accuracy", "significance")
+if len(WITHOUT_CNN) > 1:
+    CHARTS["confusion_without_cnn"] = ("Classes", "confusion_sheet")
+if len(WITH_CNN) > 1:
+    CHARTS["confusion_with_cnn"] = ("Classes", "confusion_sheet")
+if WITH_CNN and WITHOUT_CNN:
+    CHARTS["confusion_difference"] = ("Classes", "confusion_difference")
 
 
 rule compare:
-    """Draw the curves and confusion matrices of all models side by side."""
+    """Compare the models: scores with intervals, tests of the pairs, figures, a verdict."""
     input:
-        history=expand(f"{RUN}/models/{{folder}}/history.csv", folder=REPLICATES),
-        run=expand(f"{RUN}/models/{{folder}}/run.json", folder=REPLICATES),
-        predictions=expand(
-            f"{RUN}/models/{{folder}}/predictions.csv", folder=REPLICATES
+        trained=TRAINED,
+        controls=CONTROLS,
+        split=f"{RUN}/split/split.csv",
+        manifest=f"{RUN}/dataset/manifest.csv",
+        shards=expand(f"{RUN}/frames/shard-{{shard}}.h5", shard=SHARDS),
+        published=(
+            expand(f"{PUBLISHED}/{{name}}.csv", name=["confusion", "history"])
+            if PUBLISHED
+            else []
         ),
         code=code("compare"),
     output:
-        summary=report(
-            f"{COMPARISON}/summary.csv",
-            caption="../report/summary.rst",
-            category="Summary",
+        json=f"{COMPARISON}/summary.json",
+        tables=[
+            report(
+                f"{COMPARISON}/{table}.csv",
+                caption=f"../report/{table}_table.rst",
+                category="Tables",
+                labels={"table": table},
+            )
+            for table in ("summary", "significance", "controls")
+        ],
+        charts=[
+            report(
+                f"{COMPARISON}/{chart}.png",
+                caption=f"../report/{caption}.rst",
+                category=category,
+                labels={"figure": chart},
+            )
+            for chart, (category, caption) in CHARTS.items()
+        ],
+        vector=expand(f"{COMPARISON}/{{chart}}.svg", chart=CHARTS),
+        examples=report(
+            f"{COMPARISON}/examples.png",
+            caption="../report/examples.rst",
+            category="Clips",
+            labels={"figure": "examples"},
         ),
-        loss=report(
-            f"{COMPARISON}/loss.png", caption="../report/loss.rst", category="Curves"
-        ),
-        accuracy=report(
-            f"{COMPARISON}/accuracy.png",
-            caption="../report/accuracy.rst",
-            category="Curves",
-        ),
-        confusion=report(
-            expand(f"{COMPARISON}/confusion/{{model}}.png", model=MODELS),
-            caption="../report/confusion.rst",
-            category="Confusion",
-        ),
-        vector=expand(
-            f"{COMPARISON}/{{figure}}.svg",
-            figure=["loss", "accuracy", *(f"confusion/{model}" for model in MODELS)],
+        # A folder: a model without mistakes has no figure of them.
+        errors=report(
+            directory(f"{COMPARISON}/errors"),
+            patterns=["{model}.png"],
+            caption="../report/errors.rst",
+            category="Clips",
+            labels={"figure": "errors of {model}"},
         ),
     log:
         f"{RUN}/logs/compare.log",
@@ -40,12 +101,13 @@ rule compare:
     conda:
         "../../envs/figures.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=1500,
     params:
-        models=lambda wildcards, input: [os.path.dirname(run) for run in input.run],
-        folder=lambda wildcards, output: os.path.dirname(output.summary),
+        run=lambda wildcards, input: os.path.dirname(os.path.dirname(input.split)),
+        models=list(REPLICATES),
+        published=f"--published {shlex.quote(PUBLISHED)}" if PUBLISHED else "",
     shell:
-        "python -m noctact compare"
+        "python -m noctact compare {params.run:q}"
         " --models {params.models:q}"
-        " --output {params.folder:q}"
+        " {params.published}"
         " 2>&1 | tee {log:q}"

@@ -1,12 +1,3 @@
-def evaluation_memory(replicate):
-    """The MB that the evaluation of a folder of REPLICATES reserves: as much as a training in
-    batches of 32, of which the evaluation has one to time.
-    """
-    model, seed = REPLICATES[replicate]
-    settings = json.loads(model_settings(config, model, seed)) | {"batch_size": 32}
-    return training_mb(model, FRAMES, settings, cache_mb=0)
-
-
 rule evaluate:
     """Predict the val and test clips, also without the order of their frames; measure the cost."""
     input:

@@ -1,10 +1,3 @@
-def training_memory(replicate):
-    """The MB that the training in a folder of REPLICATES reserves."""
-    model, seed = REPLICATES[replicate]
-    settings = json.loads(model_settings(config, model, seed))
-    return training_mb(model, FRAMES, settings, config["cache_mb"])
-
-
 # A rule a model and seed, so that each has its own code and settings, and `snakemake train_gru`
 # works.
 for replicate, (model, seed) in REPLICATES.items():

@@ -1,0 +1,129 @@
+"""Folders of finished runs, made by hand: what the stages before `compare` leave."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from noctact.results import ALTERED, BASELINES
+from noctact.shards import ClipFrames, write_shard
+
+CLASSES = ["$5 & $6", "A_b", 'say "hi"', "Übung"]
+Labels = Sequence[tuple[str, str, str]]  # (split, true, predicted) of each clip
+
+RIGHT: Labels = [(split, name, name) for split in ("val", "test") for name in CLASSES]
+HALF: Labels = [
+    (split, name, CLASSES[n // 2 * 2])
+    for split in ("val", "test")
+    for n, name in enumerate(CLASSES)
+]
+
+
+def repeated(clips: int, right: int, split: str = "test", wrong: str = CLASSES[1]) -> Labels:
+    """Clips of the first class; the first ones are predicted `right`, the others `wrong`."""
+    return [(split, CLASSES[0], CLASSES[0] if n < right else wrong) for n in range(clips)]
+
+
+def prediction_table(labels: Labels, classes: Sequence[str] = CLASSES) -> pd.DataFrame:
+    """Predictions: the predicted class has a probability of 0.7, the others share the rest."""
+    table = pd.DataFrame(labels, columns=["split", "true", "predicted"])
+    table.insert(0, "video_id", [f"{true}/{n:04}.mp4" for n, true in enumerate(table["true"])])
+    rest = 0.3 / (len(classes) - 1)
+    for name in classes:
+        table[f"p_{name}"] = np.where(table["predicted"] == name, 0.7, rest)
+    return table
+
+
+def write_model(
+    folder: Path,
+    labels: Labels,
+    classes: Sequence[str] = CLASSES,
+    history: pd.DataFrame | None = None,
+    model: str | None = None,
+    seed: int = 31,
+    parameters: int = 1234567,
+    altered: Labels | None = None,
+) -> Path:
+    """Write what stages train and evaluate leave of a model that predicts `labels`.
+
+    It is called as the folder, unless `model` says otherwise. Without the order of the frames and
+    from one frame it predicts `altered`, by default the same.
+    """
+    folder.mkdir(parents=True)
+    prediction_table(labels, classes).to_csv(folder / "predictions.csv", index=False)
+    for name in ALTERED:
+        table = prediction_table(altered or labels, classes)
+        table.to_csv(folder / f"{name}.csv", index=False)
+    if history is None:
+        history = pd.DataFrame(
+            {"epoch": [1, 2], "loss": 0.5, "accuracy": 0.5, "val_loss": 0.6, "val_accuracy": 0.4}
+        )
+    history.to_csv(folder / "history.csv", index=False)
+    facts = {
+        "model": model or folder.name,
+        "parameters": parameters,
+        "seconds_per_step": 0.25,
+        "train_seconds": 3600.5,
+        "peak_memory_mb": 2048.5,
+        "seed": seed,
+        "classes": list(classes),
+        "settings": {"epochs": 2, "loss": "msle"},
+    }
+    (folder / "run.json").write_text(json.dumps(facts))
+    cost = {"layers": [], "flops": 2468, "model_mb": 4.9, "inference_ms": {"1": 8.5, "32": 0.5}}
+    (folder / "cost.json").write_text(json.dumps(cost))
+    return folder
+
+
+def write_run(
+    run: Path,
+    models: Mapping[str, Labels],
+    groups: Sequence[str] | None = None,
+    baselines: Mapping[str, Labels] | None = None,
+    altered: Labels | None = None,
+    classes: Sequence[str] = CLASSES,
+) -> Path:
+    """Write a run in which each of `models` predicts its labels, all for the same clips.
+
+    `groups` are the recordings of the clips, by default one for each clip. The controls predict
+    `baselines`, by default always the last class; `altered` as in `write_model`. Another clip a
+    class is for training; the frames are noise.
+    """
+    for name, labels in models.items():
+        write_model(run / "models" / name, labels, classes, altered=altered)
+    labels = next(iter(models.values()))
+    never = [(split, true, classes[-1]) for split, true, _ in labels]
+    (run / "controls").mkdir()
+    for name in BASELINES:
+        table = prediction_table((baselines or {}).get(name, never), classes)
+        table.to_csv(run / "controls" / f"{name}.csv", index=False)
+    clips = prediction_table(labels, classes)[["video_id", "true", "split"]]
+    clips.insert(2, "group", list(groups or clips["video_id"]))
+    train = [(f"{name}/train.mp4", name, f"train {name}", "train") for name in classes]
+    columns = ["video_id", "label", "group", "split"]
+    split = pd.DataFrame([*clips.itertuples(index=False, name=None), *train], columns=columns)
+    for folder in ("split", "dataset", "frames"):
+        (run / folder).mkdir()
+    split.to_csv(run / "split" / "split.csv", index=False)
+    split[["video_id"]].assign(shard=0).to_csv(run / "dataset" / "manifest.csv", index=False)
+    random = np.random.default_rng(0)
+    rows = (
+        ClipFrames(
+            video_id=clip.video_id,
+            label=clip.label,
+            frames=random.integers(0, 60, (3, 12, 16, 3), np.uint8),
+            frame_index=[0, 1, 2],
+            frame_time=[0, 0.1, 0.2],
+            n_decoded=3,
+            n_lost=0,
+            decoding="whole",
+            width=16,
+            height=12,
+            rate=10,
+        )
+        for clip in split.itertuples()
+    )
+    write_shard(run / "frames" / "shard-000.h5", rows, (3, 12, 16), {})
+    return run

@@ -1,0 +1,138 @@
+"""Film strips: the frames of clips, brightened for the viewer."""
+
+import math
+import textwrap
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from noctact.figures.canvas import GREY, STYLE, styled
+
+Image = NDArray[np.uint8]  # (height, width, 3), RGB
+
+# In pixels, so that a picture of `side` or less shows its own pixels, unsmoothed.
+SIDE = 160  # of a picture, at most
+NARROW = 120  # the width that a narrow one has for its caption
+MANY = 24  # clips; where there are more, they are smaller, and two beside each other
+SMALL = 80
+COLUMNS = 5
+GAP = 8
+LINE = 22  # of text
+TEXT: dict[str, Any] = {"family": "DejaVu Sans Mono", "size": 8, "va": "top", "linespacing": 1.3}
+LETTER = 8 / 72 * STYLE["figure.dpi"] * 0.602  # the width of each: the font has one only
+BRIGHTENED = "Dark clips are brightened: one value in a hundred becomes white."
+
+
+class Strip(NamedTuple):
+    """Frames of a clip, uint8 (n, height, width, 3) in RGB, and lines on it, the first in bold."""
+
+    frames: NDArray[np.uint8]
+    caption: str
+
+
+class _Block(NamedTuple):
+    """A strip, ready to draw: lines in bold, lines below them, pictures."""
+
+    title: list[str]
+    text: list[str]
+    pictures: list[Image]
+
+    def above(self) -> int:
+        """Pixels of the lines."""
+        return (len(self.title) + len(self.text)) * LINE
+
+    def height(self) -> int:
+        """Pixels in all, with the room below."""
+        rows = math.ceil(len(self.pictures) / COLUMNS)
+        return self.above() + rows * (len(self.pictures[0]) + GAP) + 2 * GAP
+
+
+@styled
+def errors(strips: Sequence[Strip], title: str) -> Figure:
+    """Draw all frames of each clip, five in a row, below its caption.
+
+    Night clips are dark: each is brightened, by the factor under its caption; see `brighten`.
+    """
+    return _sheet(strips, title, SIDE, across=1)
+
+
+@styled
+def examples(strips: Sequence[Strip]) -> Figure:
+    """Draw up to five frames of each clip in one row, else as `errors`."""
+    chosen = [Strip(frames[_spread(len(frames))], caption) for frames, caption in strips]
+    side, across = (SMALL, 2) if len(strips) > MANY else (SIDE, 1)
+    return _sheet(chosen, "One clip of each class", side, across)
+
+
+def _spread(count: int) -> NDArray[np.intp]:
+    """Give up to COLUMNS of `count` places, evenly spread, the first and the last among them."""
+    return np.unique(np.linspace(0, count - 1, COLUMNS).round().astype(np.intp))
+
+
+def thumbnail(image: Image, side: int) -> Image:
+    """`image` with its longer side at most `side`, small ones enlarged by a whole number."""
+    scale = side / max(image.shape[:2])
+    if scale < 1:
+        height, width = (max(1, round(length * scale)) for length in image.shape[:2])
+        return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))
+    return image.repeat(int(scale), axis=0).repeat(int(scale), axis=1)
+
+
+def brighten(frames: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
+    """Multiply all values by one factor that makes their 99th percentile white; never darker.
+
+    Gives the frames and the factor, from 1 to 255.
+    """
+    factor = 255 / max(1.0, float(np.percentile(frames, 99)))
+    return np.minimum(np.rint(frames * np.float32(factor)), 255).astype(np.uint8), factor
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    """Break `text` into lines of `width` pixels at most, less a margin."""
+    return textwrap.wrap(text, int((width - 2 * GAP) / LETTER))
+
+
+def _sheet(strips: Sequence[Strip], title: str, side: int, across: int) -> Figure:
+    """Draw the clips, `across` beside each other, with pictures of `side` pixels or less.
+
+    Laid out by pixels, from the top: automatic layouts scale the pictures.
+    """
+    small = [np.stack([thumbnail(frame, side) for frame in strip.frames]) for strip in strips]
+    wide = max(*(frames.shape[2] for frames in small), NARROW * side // SIDE)
+    step = COLUMNS * (wide + GAP) + 2 * GAP
+    blocks = []
+    for frames, strip in zip(small, strips, strict=True):
+        bright, factor = brighten(frames)
+        first, *more = strip.caption.splitlines()
+        text = ", ".join([*more, f"brightened {factor:.1f} times"])
+        blocks.append(_Block(_wrap(first, step), _wrap(text, step), list(bright)))
+    width = across * step
+    head = _Block(_wrap(title, width), _wrap(BRIGHTENED, width), [])
+    places, y = [], head.above() + 3 * GAP
+    for n in range(0, len(blocks), across):
+        row = blocks[n : n + across]
+        places += [(block, 2 * GAP + k * step, y) for k, block in enumerate(row)]
+        y += max(block.height() for block in row)
+    figure = Figure(figsize=(width / STYLE["figure.dpi"], y / STYLE["figure.dpi"]))
+    for block, left, top in [(head, 2 * GAP, GAP), *places]:
+        _write(figure, block.title, left, top, {"weight": "bold"})
+        _write(figure, block.text, left, top + len(block.title) * LINE, {"color": GREY})
+        for n, picture in enumerate(block.pictures):
+            high, wide = picture.shape[:2]
+            down = top + block.above() + n // COLUMNS * (high + GAP)
+            right = left + n % COLUMNS * (wide + GAP)
+            figure.figimage(picture, right, y - down - high, origin="upper")
+    return figure
+
+
+def _write(
+    figure: Figure, lines: Sequence[str], left: int, top: int, looks: dict[str, Any]
+) -> None:
+    """Write lines at a place in pixels from the upper left corner."""
+    width, height = figure.get_size_inches() * figure.dpi
+    for n, line in enumerate(lines):
+        figure.text(left / width, 1 - (top + n * LINE) / height, line, **(TEXT | looks))

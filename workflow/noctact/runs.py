@@ -1,0 +1,138 @@
+"""Finished runs side by side: what a change of the config, the code or the clips has done."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from noctact.atomic import replacing
+from noctact.errors import NoctactError
+from noctact.results import (
+    Model,
+    Predictions,
+    Recordings,
+    by_name,
+    evaluated,
+    read_model,
+    read_object,
+    shown_split,
+    trained,
+)
+from noctact.significance import accuracy, draw, mcnemar_exact
+
+COLUMNS = [
+    *("model", "run", "clips", "accuracy", "other", "other_clips", "other_accuracy"),
+    *("difference", "low", "high", "same_clips", "p"),
+]
+
+
+def read_run(run: Path) -> dict[str, list[Model]]:
+    """The models of a finished run that its comparison is of, each with its seeds.
+
+    Raises NoctactError when it has no comparison, or lacks a model of it.
+    """
+    rows = read_object(run / "comparison" / "summary.json", "finish this run")["models"]
+    wanted = {(row["model"], row["seed"]) for row in rows}
+    models = [read_model(run / "models" / name) for name in trained(run)]
+    found = [model for model in models if (model.name, model.seed) in wanted]
+    absent = wanted - {(model.name, model.seed) for model in found}
+    if absent:
+        name, seed = min(absent)
+        raise NoctactError(f"{run}: no results of {name} with seed {seed}; finish this run first")
+    return by_name(found)
+
+
+def compare_runs(first: Path, other: Path) -> pd.DataFrame:
+    """The models that two runs share, one a row, with COLUMNS.
+
+    `difference` is the accuracy in `other` less that in `first`, each the mean over the seeds and
+    of the clips of its shown split (test, or val without one), with its 95 % interval by bootstrap
+    over recordings. With the same clips in both (`same_clips`) it is paired: both are resampled
+    alike, and `p` is that of McNemar's exact test of the first seeds; otherwise each run is
+    resampled by itself. Raises NoctactError when they share no model.
+    """
+    runs = {run: read_run(run) for run in (first, other)}
+    names = [name for name in runs[first] if name in runs[other]]
+    if not names:
+        raise NoctactError(f"{first} and {other}: no model is in both")
+    return pd.DataFrame(
+        [row_of(first, runs[first][name], other, runs[other][name]) for name in names],
+        columns=COLUMNS,
+    )
+
+
+def row_of(first: Path, ours: Sequence[Model], other: Path, theirs: Sequence[Model]) -> list[Any]:
+    """The row of one model, trained in both runs."""
+    before, after = shown(ours), shown(theirs)
+    paired = evaluated(before[0]) == evaluated(after[0])
+    groups = Recordings(first / "split" / "split.csv").of(before[0])
+    weights = draw(groups)
+    # Resamples of their own where the clips are others; else those of the first run.
+    others = weights if paired else draw(Recordings(other / "split" / "split.csv").of(after[0]), 1)
+    name = ours[0].name
+    a, b = accuracy(before, weights, f"{name} before"), accuracy(after, others, f"{name} after")
+    p = mcnemar_exact(before[0].right, after[0].right)[2] if paired else None
+    gap = b - a
+    one, two = [first, len(before[0].true), a.value], [other, len(after[0].true), b.value]
+    return [name, *one, *two, gap.value, *gap.interval, paired, p]
+
+
+def shown(models: Sequence[Model]) -> list[Predictions]:
+    """The predictions of each of `models` for its shown split."""
+    return [model.predictions.of(shown_split(model.predictions)) for model in models]
+
+
+def config_of(run: Path) -> dict[str, Any]:
+    """The config of a run by keys with dots."""
+    config = read_object(run / "run.json", "finish this run").get("config")
+    if not isinstance(config, dict):
+        raise NoctactError(f"{run / 'run.json'}: key 'config' is missing; finish this run again")
+    return flat(config)
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys as one: {"a": {"b": 1}} to {"a.b": 1}."""
+    keys: dict[str, Any] = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        keys |= flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return keys
+
+
+def side_by_side(runs: Sequence[Path], output: Path | None = None) -> None:
+    """Print each of `runs` beside the first one: config keys that differ, and all models.
+
+    The table is written to the CSV `output` too, if one is named. Raises NoctactError as
+    `compare_runs` does.
+    """
+    first, *others = runs
+    tables = []
+    for other in others:
+        before, after = config_of(first), config_of(other)
+        print(f"{first} and {other}")
+        for key in sorted(before.keys() | after.keys()):
+            if key != "run" and before.get(key) != after.get(key):
+                print(f"  {key}: {before.get(key)!r}, then {after.get(key)!r}")
+        table = compare_runs(first, other)
+        if not table["same_clips"].all():
+            print("  evaluated on different clips: each run is resampled by itself")
+        print(as_text(table))
+        tables.append(table)
+    if output:
+        with replacing(output) as partial:
+            pd.concat(tables).to_csv(partial, index=False, lineterminator="\n")
+
+
+def as_text(table: pd.DataFrame) -> str:
+    """The table for a terminal."""
+    ends = zip(table["low"], table["high"], strict=True)
+    shown = table[["model", "accuracy", "other_accuracy", "difference"]].assign(
+        interval=[f"{low:+.3f} to {high:+.3f}" for low, high in ends], p=table["p"]
+    )
+    return shown.rename(columns={"accuracy": "first", "other_accuracy": "then"}).to_string(
+        index=False,
+        na_rep="",
+        float_format="{:.3f}".format,
+        formatters={"difference": "{:+.3f}".format},
+    )

@@ -1,0 +1,35 @@
+rule report:
+    """Write the page of the run, and for machines how it was made and which file is what."""
+    input:
+        comparison=rules.compare.output,
+        trained=TRAINED,
+        controls=CONTROLS,
+        groups=f"{RUN}/dataset/groups.csv",
+        quarantine=f"{RUN}/dataset/quarantine.csv",
+        split=f"{RUN}/split/split.csv",
+        template=os.path.relpath(LIBRARY / "noctact" / "report.html"),
+        code=code("report"),
+    output:
+        # Not for Snakemake's own report: browsers show no page of this size inside another.
+        page=f"{RUN}/report.html",
+        run=f"{RUN}/run.json",
+        crate=f"{RUN}/ro-crate-metadata.json",
+        workflow=f"{RUN}/workflow.smk",
+    log:
+        f"{RUN}/logs/report.log",
+    benchmark:
+        f"{RUN}/benchmarks/report.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    resources:
+        mem_mb=500,
+    params:
+        run=lambda wildcards, output: os.path.dirname(output.page),
+        # Functions: in a text, Snakemake would take the braces for wildcards.
+        config=lambda wildcards: json.dumps(config, sort_keys=True),
+        rules=lambda wildcards: json.dumps(rule_edges()),
+    shell:
+        "python -m noctact report {params.run:q}"
+        " --config {params.config:q}"
+        " --rules {params.rules:q}"
+        " 2>&1 | tee {log:q}"
