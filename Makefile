@@ -11,8 +11,9 @@ demo: $(READY)
 	$(BIN)/snakemake --cores all --configfile config/demo.yaml
 	@echo "Open results/demo/report.html"
 
+# On all cores: most tests wait for a process of their own that uses one.
 test: $(READY)
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses logical --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff check .

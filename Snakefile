@@ -29,6 +29,7 @@ include: "workflow/rules/report.smk"
 rule all:
     default_target: True
     input:
+        rules.compare.output,
         rules.report.output,
 
 

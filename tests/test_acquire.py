@@ -489,7 +489,9 @@ def test_retry_after_is_honoured(shop: Shop, acquire: Acquire, side: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "value", ["100000", format_datetime(datetime.now(UTC) + timedelta(days=1), usegmt=True)]
+    "value",
+    ["100000", format_datetime(datetime.now(UTC) + timedelta(days=1), usegmt=True)],
+    ids=["seconds", "date"],
 )
 def test_retry_after_is_capped(
     shop: Shop, acquire: Acquire, monkeypatch: pytest.MonkeyPatch, value: str

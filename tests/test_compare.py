@@ -116,7 +116,9 @@ def test_printed(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert table[0].split()[:4] == ["model", "seed", "parameters", "accuracy"]
     assert table[1].split()[:3] == ["lstm", "31", "1,234,567"]
     assert table[2].startswith("lstm gives 50.0% (95% interval")
-    assert table[3].startswith("Warning: Not compared, since there are no results: cnn_gru, ")
+    missing = "cnn_gru, cnn_lstm, cnn_simple_rnn, gru and simple_rnn"
+    assert table[3] == f"Not compared: {missing}"
+    assert table[4].startswith("Warning: No two of these clips are known to be of one recording.")
 
 
 def test_same_inputs_same_bytes(compared: Path, tmp_path: Path) -> None:

@@ -209,7 +209,7 @@ def test_page_is_accessible(hostile, width, visit):
     assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
     alts = page.eval_on_selector_all("img", "images => images.map(each => each.alt)")
     assert all(len(alt) > 20 for alt in alts)
-    assert "gru 75.0\u202f% (65\u201385), cnn_gru 50.0\u202f% (40\u201360)" in alts[0]
+    assert "gru 75.0% (65\u201385), cnn_gru 50.0% (40\u201360)" in alts[0]
 
 
 def test_names_are_text_not_markup(hostile, visit):
@@ -330,7 +330,7 @@ def test_several_seeds_are_told_apart(run):
     file.write_text(json.dumps(summary))
     report(run, config, RULES)
     page = (run / "report.html").read_text()
-    assert "gru, seed 7 60.0\u202f% (50\u201370)" in page
+    assert "gru, seed 7 60.0% (50\u201370)" in page
     assert page.count('<h3 id="model-') == 3
     missing = json.loads((run / "run.json").read_text())["missing"]
     assert [(one["model"], one["seed"]) for one in missing] == [
@@ -426,7 +426,7 @@ def test_faults_are_one_line(run, capsys):
 @pytest.mark.parametrize(
     ("words", "number", "text"),
     [
-        (readable.percent, 0.8409, "84.1 %"),
+        (readable.percent, 0.8409, "84.1%"),
         (readable.percent, None, "\u2013"),
         (readable.count, 1234567, "1,234,567"),
         (readable.short, 999_999, "1 M"),
@@ -456,7 +456,7 @@ def test_numbers_read_well(words, number, text):
 
 def test_estimates_and_differences_carry_their_interval():
     row = {"a": 0.841, "a_low": 0.728, "a_high": 0.931, "b": 0.5}
-    assert readable.estimate(row, "a") == "84.1\u202f% (73\u201393)"
-    assert readable.estimate(row, "b") == "50.0\u202f%"
+    assert readable.estimate(row, "a") == "84.1% (73\u201393)"
+    assert readable.estimate(row, "b") == "50.0%"
     pair = {"d": -0.0004, "low": -0.123, "high": 0.004}
     assert readable.points(pair, "d", "low", "high") == "0.0 (\u221212 to 0)"

@@ -92,14 +92,6 @@ def test_a_sound_run_has_only_the_warnings_that_apply_to_it(tmp_path: Path) -> N
     assert warning.startswith("One seed: this ranks these trained models, not the architectures.")
 
 
-def test_missing_models(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "run", {"gru": repeated(60, 50), "lstm": repeated(60, 50)}, THIRTY)
-    assert said(run)[1][0] == (
-        "Not compared, since there are no results: cnn_gru, cnn_lstm, cnn_simple_rnn and "
-        "simple_rnn."
-    )
-
-
 def test_order_and_motion_that_add_nothing(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", {"gru": repeated(60, 50)}, THIRTY)
     write_model(run / "models" / "lstm", repeated(60, 50), altered=repeated(60, 20))

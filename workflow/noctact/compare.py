@@ -14,6 +14,7 @@ from noctact.atomic import replacing
 from noctact.metrics import METRICS
 from noctact.models import model_names
 from noctact.pictures import Pictures, read_published, remove_stale
+from noctact.readable import listed
 from noctact.results import (
     SPLITS,
     TIMES,
@@ -234,6 +235,8 @@ def compare(run: Path, names: Sequence[str] | None = None, published: Path | Non
     write_tables(evidence, summary, output)
     print(as_text(summary, evidence.split))
     print(*verdict.sentences(evidence))
+    if evidence.missing:
+        print(f"Not compared: {listed(evidence.missing)}")
     for text in verdict.warnings(evidence):
         print("Warning:", text)
 

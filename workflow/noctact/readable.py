@@ -23,8 +23,8 @@ def or_dash(words: Callable[[float], str]) -> Callable[[float | None], str]:
 
 @or_dash
 def percent(share: float) -> str:
-    """0.841 as "84.1 %"."""
-    return f"{100 * share:.1f}{SPACE}%"
+    """0.841 as "84.1%"."""
+    return f"{share:.1%}"
 
 
 def interval(row: Mapping[str, Any], key: str) -> str:
@@ -34,7 +34,7 @@ def interval(row: Mapping[str, Any], key: str) -> str:
 
 
 def estimate(row: Mapping[str, Any], key: str) -> str:
-    """A share with its interval: "84.1 % (73-93)"."""
+    """A share with its interval: "84.1% (73-93)"."""
     between = interval(row, key)
     return percent(row[key]) + (f" ({between})" if between else "")
 

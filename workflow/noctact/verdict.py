@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix
 
+from noctact.readable import listed, signed
 from noctact.results import Model
 from noctact.significance import Estimate, mean
 
@@ -58,7 +59,9 @@ def rank(evidence: Evidence, best: str) -> str:
     clips, seeds = len(evidence.recordings), len(evidence.trainings[best])
     recordings = len(set(evidence.recordings))
     text = f"{best} gives {percent(evidence.accuracy[best])} of the {clips:,}"
-    text += f" {SPLITS[evidence.split]} clips ({count(recordings, 'recording')}) their true class"
+    text += f" {SPLITS[evidence.split]} clips"
+    text += f" ({count(recordings, 'recording')})" if recordings < clips else ""
+    text += " their true class"
     if seeds > 1:
         text += f", on average over {seeds} seeds"
     if len(evidence.accuracy) > 1:
@@ -133,10 +136,7 @@ def confusion(evidence: Evidence, best: str) -> str:
 
 def warnings(evidence: Evidence) -> list[str]:
     """What a reader must know before the verdict is believed."""
-    found = [*about_clips(evidence), *about_controls(evidence), *about_trainings(evidence)]
-    if evidence.missing:
-        found.insert(0, f"Not compared, since there are no results: {listed(evidence.missing)}.")
-    return found
+    return [*about_clips(evidence), *about_controls(evidence), *about_trainings(evidence)]
 
 
 def about_clips(evidence: Evidence) -> list[str]:
@@ -248,20 +248,8 @@ def percent(estimate: Estimate) -> str:
 
 def points(estimate: Estimate) -> str:
     """A difference of accuracies with its interval, in percentage points."""
-    low, high = (signed(100 * end) for end in estimate.interval)
-    return f"{signed(100 * estimate.value)} points (interval {low} to {high})"
-
-
-def signed(number: float) -> str:
-    """One decimal, with its sign, none for 0."""
-    text = f"{number:+.1f}"
-    return "0.0" if text[1:] == "0.0" else text
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names as one says them: "a, b and c"."""
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last
+    low, high = (signed(end, 1) for end in estimate.interval)
+    return f"{signed(estimate.value, 1)} points (interval {low} to {high})"
 
 
 def count(number: int, noun: str) -> str:
