@@ -21,9 +21,10 @@ HALF: Labels = [
 ]
 
 
-def repeated(clips: int, right: int, split: str = "test", wrong: str = CLASSES[1]) -> Labels:
-    """Clips of the first class; the first ones are predicted `right`, the others `wrong`."""
-    return [(split, CLASSES[0], CLASSES[0] if n < right else wrong) for n in range(clips)]
+def repeated(clips: int, right: int, split: str = "test") -> Labels:
+    """Clips of the classes in turn; the first ones are predicted `right`, others as the next."""
+    turns = [CLASSES[n % len(CLASSES)] for n in range(clips + 1)]
+    return [(split, turns[n], turns[n if n < right else n + 1]) for n in range(clips)]
 
 
 def prediction_table(labels: Labels, classes: Sequence[str] = CLASSES) -> pd.DataFrame:

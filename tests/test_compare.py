@@ -118,7 +118,7 @@ def test_printed(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert table[2].startswith("lstm gives 50.0% (95% interval")
     missing = "cnn_gru, cnn_lstm, cnn_simple_rnn, gru and simple_rnn"
     assert table[3] == f"Not compared: {missing}"
-    assert table[4].startswith("Warning: No two of these clips are known to be of one recording.")
+    assert table[4].startswith("Warning: 4 of these 4 clips are not known to share their recording")
 
 
 def test_same_inputs_same_bytes(compared: Path, tmp_path: Path) -> None:
@@ -168,18 +168,21 @@ def test_all_trained_models_are_compared_by_default(run: Path) -> None:
     assert list(weigh(run)[0].trainings) == ["lstm"]
 
 
-def test_figures_of_models_no_longer_compared_go(run: Path) -> None:
+def test_figures_of_an_earlier_comparison_go(run: Path) -> None:
     output = run / "comparison"
-    for folder in ("confusion", "curves", "errors"):
-        (output / folder).mkdir(parents=True)
-        for name in ("gone.png", "gone.svg", "notes.txt"):
-            (output / folder / name).touch()
+    for name in ("confusion/gone.png", "errors/gone.png", "curves/gone.svg", "notes.txt"):
+        (output / name).parent.mkdir(parents=True, exist_ok=True)
+        (output / name).touch()
+    compare(run)
+    assert (output / "significance.png").exists()
+    assert (output / "confusion_difference.svg").exists()
     compare(run, ["lstm"])
-    files = {str(file.relative_to(output)) for file in output.glob("*/*")}
+    files = {str(file.relative_to(output)) for file in output.rglob("*") if file.is_file()}
+    alone = [stem for stem in FIGURES if stem not in ("significance", "confusion_difference")]
     assert files == {
-        *(f"{folder}/notes.txt" for folder in ("confusion", "curves", "errors")),
-        *(f"{folder}/lstm{end}" for folder in ("confusion", "curves") for end in (".png", ".svg")),
-        "errors/lstm.png",
+        *(f"{stem}{end}" for stem in alone if "/cnn" not in stem for end in (".png", ".svg")),
+        *("examples.png", "errors/lstm.png", "summary.json", "notes.txt"),
+        *("summary.csv", "significance.csv", "controls.csv"),
     }
 
 
@@ -294,6 +297,7 @@ FAULTS = {
         folder / "cost.json"
     ).unlink(),
     r"cost.json: not JSON": write("cost.json", b"{"),
+    r"run.json: key 'settings' is missing": set_fact("settings", None),
     r"cost.json: a number is missing": write("cost.json", b'{"flops": 1, "inference_ms": {}}'),
     r"lstm/predictions.csv and .*/first_frame.csv: evaluated on different clips": lambda folder: (
         prediction_table(RIGHT[1:]).to_csv(folder / "first_frame.csv", index=False)

@@ -63,9 +63,21 @@ def test_other_clips_are_resampled_apart(two: list[Path], tmp_path: Path) -> Non
     assert apart["high"] - apart["low"] > paired["high"] - paired["low"]
 
 
+def test_recordings_that_one_run_knows_count_for_both(two: list[Path], tmp_path: Path) -> None:
+    """A B says the same as B A, though B was made without groups.pattern."""
+    alone = finish(write_run(tmp_path / "alone", {"gru": repeated(60, 52)}))
+    ours, other, back = (
+        compare_runs(*pair).iloc[0] for pair in (two, (two[0], alone), (alone, two[0]))
+    )
+    assert (other["low"], other["high"]) == (ours["low"], ours["high"])
+    assert (back["low"], back["high"]) == pytest.approx((-ours["high"], -ours["low"]))
+
+
 def test_only_models_that_were_compared_count(two: list[Path]) -> None:
+    """What lies beside them may even be of an older version."""
     for run in two:
-        write_model(run / "models" / "lstm", repeated(60, 9))
+        folder = write_model(run / "models" / "lstm", repeated(60, 9))
+        (folder / "cost.json").unlink()
     assert compare_runs(*two)["model"].tolist() == ["gru"]
 
 
@@ -85,6 +97,39 @@ def test_command_line(two: list[Path], tmp_path: Path, capsys: pytest.CaptureFix
     table = pd.read_csv(output)
     assert table["other"].tolist() == [str(two[1]), str(two[0])]
     assert table["difference"].tolist() == [pytest.approx(0.2), 0]
+
+
+def test_seeds_of_one_run_on_different_clips(two: list[Path], tmp_path: Path) -> None:
+    run = write_run(tmp_path / "seeds", {"gru": repeated(60, 60)}, GROUPS)
+    write_model(run / "models" / "gru" / "seed-2", repeated(50, 30), model="gru", seed=2)
+    with pytest.raises(NoctactError, match=r"/seed-2/predictions.csv: evaluated on different"):
+        compare_runs(two[0], finish(run))
+
+
+def test_other_classes(two: list[Path], tmp_path: Path) -> None:
+    labels = [("test", "a", "a"), ("test", "b", "a")]
+    other = finish(write_run(tmp_path / "other", {"gru": labels}, classes=["a", "b"]))
+    with pytest.raises(
+        NoctactError, match=r"/before and .*/other: different classes \('\$5 & \$6'"
+    ):
+        compare_runs(two[0], other)
+
+
+@pytest.mark.parametrize("content", ["{}", '{"models": 1}', '{"models": [{}]}'])
+def test_a_summary_that_is_none(two: list[Path], content: str) -> None:
+    (two[1] / "comparison" / "summary.json").write_text(content)
+    with pytest.raises(NoctactError, match=r"summary.json: no list of models with their seeds"):
+        compare_runs(*two)
+
+
+@pytest.mark.parametrize(
+    "words", [["--output", "x.csv"], ["other", "--models", "gru"], ["other", "--published", "x"]]
+)
+def test_wrong_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["compare", "run", *words])
+    assert caught.value.code == 2
+    assert words[-2] in capsys.readouterr().err
 
 
 def test_errors(two: list[Path], tmp_path: Path) -> None:

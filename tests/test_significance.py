@@ -3,11 +3,13 @@
 from math import comb
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.stats
 from test_metrics import predictions
 
 from noctact.significance import (
+    PAIRS,
     RESAMPLES,
     Estimate,
     accuracy,
@@ -111,43 +113,85 @@ def test_differences_and_means_are_of_equal_resamples() -> None:
     assert mean([one, other]).spread == pytest.approx((one.spread + other.spread) / 2)
 
 
+def pairs_of(right: dict[str, dict[int, list[bool]]], groups: list[str]) -> list[dict]:
+    """The rows of `compare_pairs` for models of these seeds."""
+    weights = draw(groups)
+    trainings = {
+        name: {seed: right_ones(values) for seed, values in seeds.items()}
+        for name, seeds in right.items()
+    }
+    accuracies = {
+        name: accuracy(list(seeds.values()), weights, name) for name, seeds in trainings.items()
+    }
+    return compare_pairs(trainings, accuracies).to_dict("records")
+
+
+EACH = [str(n) for n in range(40)]
+
+
 def test_pairs_by_hand() -> None:
     """Three models on 40 clips: b misses ten that a and c get right, c is right as a is."""
     right = {"a": [True] * 40, "b": [True] * 30 + [False] * 10, "c": [True] * 40}
-    trainings = {name: [right_ones(values)] for name, values in right.items()}
-    weights = draw([str(n) for n in range(40)])
-    accuracies = {name: accuracy(seeds, weights, name) for name, seeds in trainings.items()}
-    pairs = compare_pairs(trainings, accuracies, seed=7).set_index(["model", "other"])
-    assert list(pairs.index) == [("a", "b"), ("a", "c"), ("b", "c")]
-    assert pairs["difference"].tolist() == [0.25, 0, -0.25]
-    assert pairs[["only_model", "only_other"]].to_numpy().tolist() == [[10, 0], [0, 0], [0, 10]]
+    rows = pairs_of({name: {7: values} for name, values in right.items()}, EACH)
+    assert [(row["model"], row["other"]) for row in rows] == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert [row["difference"] for row in rows] == [0.25, 0, -0.25]
+    assert [(row["only_model"], row["only_other"]) for row in rows] == [(10, 0), (0, 0), (0, 10)]
     p = 2 / 2**10
-    assert pairs["p"].tolist() == pytest.approx([p, 1, p])
+    assert [row["p"] for row in rows] == pytest.approx([p, 1, p])
     # Holm: the smallest times 3, the next times 2 but no less than the one before, then 1.
-    assert pairs["p_holm"].tolist() == pytest.approx([3 * p, 1, 3 * p])
-    assert pairs["clear"].tolist() == [True, False, True]
-    assert (pairs["seed"] == 7).all()
-    assert (pairs["low"] <= pairs["difference"]).all()
-    assert (pairs["difference"] <= pairs["high"]).all()
+    assert [row["p_holm"] for row in rows] == pytest.approx([3 * p, 1, 3 * p])
+    assert [row["clear"] for row in rows] == [True, False, True]
+    assert all(row["seed"] == 7 for row in rows)
+    assert all(row["low"] <= row["difference"] <= row["high"] for row in rows)
 
 
 def test_a_pair_is_clear_only_if_test_and_interval_say_so() -> None:
     """Ten clips of one recording: a test that takes them for independent sees a difference."""
-    trainings = {"a": [right_ones([True] * 12)], "b": [right_ones([False] * 10 + [True] * 2)]}
-    weights = draw(["same"] * 10 + ["other", "third"])
-    accuracies = {name: accuracy(seeds, weights, name) for name, seeds in trainings.items()}
-    (pair,) = compare_pairs(trainings, accuracies, seed=1).to_dict("records")
+    right = {"a": {1: [True] * 12}, "b": {1: [False] * 10 + [True] * 2}}
+    (pair,) = pairs_of(right, ["same"] * 10 + ["other", "third"])
     assert pair["p_holm"] < 0.05
     assert pair["low"] == 0
     assert not pair["clear"]
 
 
+def test_a_pair_is_not_clear_where_first_seed_and_mean_disagree() -> None:
+    """a wins with seed 1, and loses on average over the seeds."""
+    right = {
+        "a": {1: [True] * 30 + [False] * 10, **{n: [False] * 40 for n in range(2, 9)}},
+        "b": {n: [True] * 15 + [False] * 25 for n in range(1, 9)},
+    }
+    (pair,) = pairs_of(right, EACH)
+    assert (pair["seed"], pair["only_model"], pair["only_other"]) == (1, 15, 0)
+    assert pair["p_holm"] < 0.05
+    assert pair["high"] < 0
+    assert not pair["clear"]
+
+
+def test_the_test_is_of_the_first_seed_that_both_have() -> None:
+    right = {
+        "a": {5: [True] * 40, 1: [True] * 40},
+        "b": {1: [False] * 40},
+        "c": {9: [True] * 40},
+    }
+    rows = pairs_of(right, EACH)
+    assert (rows[0]["seed"], rows[0]["only_model"], rows[0]["clear"]) == (1, 40, True)
+    for row in rows[1:]:
+        assert pd.isna([row[name] for name in ("seed", "only_model", "p", "p_holm")]).all()
+        assert not row["clear"]
+    # Of one test nothing is corrected.
+    assert rows[0]["p_holm"] == rows[0]["p"]
+
+
+def test_rounding_is_no_difference() -> None:
+    assert not Estimate(0.1, np.array([1e-17] * 5 + [0.2] * 9)).is_clear
+
+
 def test_one_model_has_no_pairs() -> None:
-    weights = draw(["a", "b"])
-    seeds = [right_ones([True, False])]
-    pairs = compare_pairs({"gru": seeds}, {"gru": accuracy(seeds, weights)}, seed=1)
+    seeds = {1: right_ones([True, False])}
+    accuracies = {"gru": accuracy([*seeds.values()], draw(["a", "b"]))}
+    pairs = compare_pairs({"gru": seeds}, accuracies)
     assert len(pairs) == 0
-    assert "p_holm" in pairs
+    assert list(pairs) == PAIRS
 
 
 def test_every_score_lies_in_its_interval() -> None:

@@ -362,17 +362,19 @@ def test_a_model_that_fails_leaves_the_others_compared(checkout, few_clips):
     file = checkout / "workflow/noctact/models/gru.py"
     sound = file.read_text()
     file.write_text(
-        sound.replace("    return ", "    raise OSError('broken on purpose')\n    return ")
+        sound.replace("    return ", "    raise RuntimeError('on purpose')\n    return ")
     )
     done = snakemake(checkout, config=config)
     assert done.returncode == 1
-    assert "noctact train: broken on purpose" in done.stdout
+    assert "noctact train: gru: RuntimeError: on purpose; the lines above" in done.stdout
     assert "Not compared: cnn_gru, " in done.stdout
     run = checkout / "results/part"
     summary = json.loads((run / "comparison/summary.json").read_text())
     assert [row["model"] for row in summary["models"]] == ["simple_rnn"]
     assert "gru" in summary["missing"]
-    assert "logs/train_gru.log" in (run / "report.html").read_text()
+    page = (run / "report.html").read_text()
+    assert "logs/train_gru.log" in page
+    assert "RuntimeError: on purpose" in page
     file.write_text(sound)
     done = snakemake(checkout, config=config)
     assert done.returncode == 0, done.stdout

@@ -18,7 +18,7 @@ STAGES = {
     "controls": "predict the val and test clips without a network, for comparison",
     "train": "train one model",
     "evaluate": "predict the val and test clips with a trained model",
-    "compare": "draw the curves and confusion matrices of all models",
+    "compare": "compare the models of a run, or finished runs",
     "report": "write the page of a run, and how it was made",
     "parity": "list the clips of which seeking gives other frames than decoding",
     "frames": "draw the frames that are taken of one clip, as a film strip",

@@ -7,13 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from noctact import verdict
 from noctact.atomic import replacing
+from noctact.errors import NoctactError
 from noctact.metrics import METRICS
 from noctact.models import model_names
-from noctact.pictures import Pictures, read_published, remove_stale
+from noctact.pictures import Pictures, read_published
 from noctact.readable import listed
 from noctact.results import (
     SPLITS,
@@ -109,11 +112,27 @@ def gather(
             name: accuracy([predictions.of(split)], weights)
             for name, predictions in baselines.items()
         },
-        pairs=compare_pairs(shown, accuracies, first.seed),
+        chance=chance(first.predictions.of(split), baselines["majority"].of(split), weights),
+        pairs=compare_pairs(
+            {
+                name: dict(zip((model.seed for model in seeds), shown[name], strict=True))
+                for name, seeds in trainings.items()
+            },
+            accuracies,
+        ),
         recordings=groups,
+        alone=recordings.alone(groups),
         leaking=recordings.leaking,
         missing=[name for name in model_names() if name not in trainings],
     )
+
+
+def chance(truth: Predictions, majority: Predictions, weights: NDArray[np.float32]) -> Estimate:
+    """The accuracy of always naming one class: the most frequent one of the training clips, or of
+    these, whichever is the higher. A split that takes recordings whole can turn them round.
+    """
+    most = truth._replace(predicted=np.full_like(truth.true, np.bincount(truth.true).argmax()))
+    return max((accuracy([each], weights) for each in (majority, most)), key=lambda e: e.value)
 
 
 def control_table(evidence: verdict.Evidence) -> pd.DataFrame:
@@ -196,8 +215,13 @@ def as_text(summary: pd.DataFrame, split: str) -> str:
 
 def shards_of(run: Path) -> list[Path]:
     """The shards that the manifest names: a change of frames.shards leaves others behind."""
-    manifest = read_table(run / "dataset" / "manifest.csv", ["shard"])
-    return [run / "frames" / f"shard-{int(n):03}.h5" for n in sorted(set(manifest["shard"]))]
+    file = run / "dataset" / "manifest.csv"
+    manifest = read_table(file, ["shard"])
+    numbers = sorted(set(manifest["shard"]))
+    for number in numbers:
+        if not number.isdecimal():
+            raise NoctactError(f"{file}: {number!r} is no shard; run stage audit again")
+    return [run / "frames" / f"shard-{int(number):03}.h5" for number in numbers]
 
 
 def weigh(run: Path, names: Sequence[str] | None = None) -> tuple[verdict.Evidence, pd.DataFrame]:
@@ -231,7 +255,6 @@ def compare(run: Path, names: Sequence[str] | None = None, published: Path | Non
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # the font draws a box for those it lacks
         draw_all(run, Pictures(evidence, output), published)
-    remove_stale(output, list(evidence.trainings))
     write_tables(evidence, summary, output)
     print(as_text(summary, evidence.split))
     print(*verdict.sentences(evidence))
@@ -248,6 +271,7 @@ def draw_all(run: Path, pictures: Pictures, published: Path | None) -> None:
     pictures.of_classes()
     split = read_table(run / "split" / "split.csv", SPLIT)
     pictures.of_clips(Shards(shards_of(run)), split)
+    pictures.remove_others()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -264,11 +288,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--published", type=Path, help="of one run: folder of published figures")
     parser.add_argument("--output", type=Path, help="of several: CSV to write besides")
+    parser.set_defaults(refuse=parser.error)
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the stage."""
     if len(args.runs) > 1:
+        if args.models or args.published:
+            args.refuse("--models and --published are for the comparison of one run")
         side_by_side(args.runs, args.output)
+    elif args.output:
+        args.refuse("--output is for several runs; that of one is its folder comparison/")
     else:
         compare(args.runs[0], args.models, args.published)

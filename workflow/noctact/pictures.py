@@ -12,7 +12,7 @@ from sklearn.metrics import confusion_matrix
 from noctact import figures
 from noctact.atomic import replacing
 from noctact.metrics import calibration_error, reliability
-from noctact.results import BASELINES, Model, Predictions, read_table
+from noctact.results import ALTERED, BASELINES, Model, Predictions, read_table
 from noctact.shards import Shards
 from noctact.tables import HISTORY
 from noctact.verdict import Evidence
@@ -56,12 +56,21 @@ class Pictures:
             for name, seeds in evidence.trainings.items()
         }
         self.counts = {name: count_confusion(each) for name, each in self.pooled.items()}
+        self.written: set[Path] = set()
 
     def write(self, figure: Figure, stem: str, suffixes: Sequence[str] = (".png", ".svg")) -> None:
         """Write `figure` as <output>/<stem>.png and .svg."""
         for suffix in suffixes:
-            with replacing(self.output / f"{stem}{suffix}") as partial:
+            file = self.output / f"{stem}{suffix}"
+            with replacing(file) as partial:
                 figures.save(figure, partial)
+            self.written.add(file)
+
+    def remove_others(self) -> None:
+        """Remove the figures of an earlier comparison: they would pass for results of this one."""
+        for file in sorted({*self.output.rglob("*.png"), *self.output.rglob("*.svg")}):
+            if file not in self.written:
+                file.unlink()
 
     def of_trainings(self, published: Mapping[str, pd.DataFrame]) -> None:
         """Loss and accuracy over the epochs, of all models and of each."""
@@ -84,12 +93,12 @@ class Pictures:
         """The ranking, the pairs, and accuracy against cost."""
         evidence = self.evidence
         models = self._accuracies()
-        for control in ("shuffled", "first_frame"):
+        for control in ALTERED:
             models[control] = [evidence.altered[name][control].value for name in models["model"]]
         baselines = pd.DataFrame(
             [
-                [name, evidence.baselines[name].value, *evidence.baselines[name].interval]
-                for name in BASELINES
+                [label, evidence.baselines[name].value, *evidence.baselines[name].interval]
+                for name, label in BASELINES.items()
             ],
             columns=["control", "accuracy", "low", "high"],
         )
@@ -129,12 +138,12 @@ class Pictures:
                 f"{with_} less {without}\n{self._clips()}",
             )
             self.write(figure, "confusion_difference")
-        clips = next(iter(self.counts.values())).sum(axis=1)
         with np.errstate(invalid="ignore"):  # a class without clips has no recall
             recall = {name: np.diag(each) / each.sum(axis=1) for name, each in self.counts.items()}
-        seeds = max(map(len, self.evidence.trainings.values()))
         table = pd.DataFrame(recall, index=self.classes)
-        self.write(figures.recall(table, (clips // seeds).tolist()), "recall")
+        first = next(iter(self.evidence.trainings.values()))[0].predictions.of(self.evidence.split)
+        clips = np.bincount(first.true, minlength=len(self.classes))
+        self.write(figures.recall(table, clips.tolist()), "recall")
         bins = {name: reliability(each) for name, each in self.pooled.items()}
         errors = {name: calibration_error(each) for name, each in bins.items()}
         self.write(figures.reliability(bins, errors), "reliability")
@@ -200,11 +209,3 @@ def read_published(folder: Path, classes: Sequence[str]) -> dict[str, pd.DataFra
         return {}
     histories = read_table(folder / "history.csv", ["model", *HISTORY])
     return {str(name): own[[*HISTORY]].astype(float) for name, own in histories.groupby("model")}
-
-
-def remove_stale(output: Path, models: Sequence[str]) -> None:
-    """Remove figures of models that are not compared: they would pass for results of this run."""
-    for folder in ("confusion", "curves", "errors"):
-        for file in sorted((output / folder).glob("*.[ps][nv]g")):
-            if file.stem not in models:
-                file.unlink()

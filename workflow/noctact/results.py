@@ -16,10 +16,14 @@ from noctact.tables import HISTORY, SPLIT
 PREDICTIONS = ["video_id", "split", "true", "predicted"]
 TIMES = ["seconds_per_step", "train_seconds", "peak_memory_mb"]
 SPLITS = ["val", "test"]
+# What needs no network, and what a reader calls it.
+BASELINES = {
+    "majority": "always the most frequent class",
+    "mean_frame": "logistic regression on the mean frame",
+    "metadata": "nearest neighbours in size, length and frame rate",
+}
 # A trained model again, with the order or the motion taken out of each clip.
-ALTERED = ["shuffled", "first_frame"]
-# What needs no network.
-BASELINES = ["majority", "mean_frame", "metadata"]
+ALTERED = {"shuffled": "frames shuffled", "first_frame": "first frame only"}
 
 
 class Predictions(NamedTuple):
@@ -124,7 +128,8 @@ def read_cost(file: Path) -> dict[str, Any]:
     """Read cost.json: `flops` (None if not known), `model_mb`, and `inference_ms` by batch size."""
     cost = read_object(file, "evaluate this model")
     times = cost.get("inference_ms")
-    numbers = [cost.get("model_mb"), *(times.values() if isinstance(times, dict) else [None])]
+    numbers = [cost.get("model_mb")]
+    numbers += [times.get(size) if isinstance(times, dict) else None for size in ("1", "32")]
     if "flops" not in cost or not all(isinstance(number, int | float) for number in numbers):
         raise NoctactError(f"{file}: a number is missing; evaluate this model again")
     return cost
@@ -138,6 +143,8 @@ def read_facts(file: Path) -> dict[str, Any]:
     for key in ["seed", "parameters", *TIMES]:
         if not isinstance(facts.get(key), int | float):
             raise NoctactError(f"{file}: key {key!r} is no number; train this model again")
+    if not isinstance(facts.get("settings"), dict):
+        raise NoctactError(f"{file}: key 'settings' is missing; train this model again")
     classes = facts.get("classes")
     if not isinstance(classes, list) or len(classes) < 2:
         raise NoctactError(f"{file}: key 'classes' is no list of two classes or more")
@@ -235,20 +242,24 @@ def read_baselines(folder: Path, classes: Sequence[str]) -> dict[str, Prediction
 
 
 class Recordings:
-    """The recording (group) of each clip, and resamples of them for each split.
+    """The recording (group) of each clip, from the CSV of stage split.
 
-    Raises NoctactError when the split file lacks a clip.
+    `leaking` is how many recordings lie in more than one split.
     """
 
     def __init__(self, split: Path) -> None:
-        """`split` is the CSV of stage split."""
+        """`split` is the CSV of stage split; raises NoctactError when it can't be read."""
         self._file = split
         table = read_table(split, SPLIT)
         self._of = dict(zip(table["video_id"], table["group"], strict=True))
+        self._clips = table["group"].value_counts().to_dict()
         self.leaking = int((table.groupby("group")["split"].nunique() > 1).sum())
 
     def of(self, predictions: Predictions) -> list[str]:
-        """The recording of each clip that was predicted."""
+        """The recording of each clip that was predicted.
+
+        Raises NoctactError when the split lacks one.
+        """
         clips = predictions.clips["video_id"]
         unknown = sorted(set(clips) - set(self._of))
         if unknown:
@@ -257,6 +268,10 @@ class Recordings:
                 "models again"
             )
         return [self._of[clip] for clip in clips]
+
+    def alone(self, groups: Sequence[str]) -> int:
+        """How many of `groups`, one a clip, have no other clip."""
+        return sum(self._clips[group] == 1 for group in groups)
 
 
 def check_comparable(models: Sequence[Model]) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from scipy.cluster.hierarchy import DisjointSet
 
 from noctact.atomic import replacing
 from noctact.errors import NoctactError
@@ -13,7 +14,9 @@ from noctact.results import (
     Predictions,
     Recordings,
     by_name,
+    check_comparable,
     evaluated,
+    read_facts,
     read_model,
     read_object,
     shown_split,
@@ -21,6 +24,7 @@ from noctact.results import (
 )
 from noctact.significance import accuracy, draw, mcnemar_exact
 
+FINISH = "finish this run"
 COLUMNS = [
     *("model", "run", "clips", "accuracy", "other", "other_clips", "other_accuracy"),
     *("difference", "low", "high", "same_clips", "p"),
@@ -32,32 +36,48 @@ def read_run(run: Path) -> dict[str, list[Model]]:
 
     Raises NoctactError when it has no comparison, or lacks a model of it.
     """
-    rows = read_object(run / "comparison" / "summary.json", "finish this run")["models"]
-    wanted = {(row["model"], row["seed"]) for row in rows}
-    models = [read_model(run / "models" / name) for name in trained(run)]
-    found = [model for model in models if (model.name, model.seed) in wanted]
-    absent = wanted - {(model.name, model.seed) for model in found}
+    file = run / "comparison" / "summary.json"
+    try:
+        wanted = {(row["model"], row["seed"]) for row in read_object(file, FINISH)["models"]}
+    except (KeyError, TypeError) as error:
+        raise NoctactError(f"{file}: no list of models with their seeds; {FINISH} again") from error
+    folders = [run / "models" / name for name in trained(run)]
+    # What lies there of models no longer compared may be of an older version.
+    facts = {folder: read_facts(folder / "run.json") for folder in folders}
+    models = [read_model(folder) for folder in folders if key_of(facts[folder]) in wanted]
+    absent = wanted - {key_of(model.facts) for model in models}
     if absent:
         name, seed = min(absent)
-        raise NoctactError(f"{run}: no results of {name} with seed {seed}; finish this run first")
-    return by_name(found)
+        raise NoctactError(f"{run}: no results of {name} with seed {seed}; {FINISH} first")
+    check_comparable(models)
+    return by_name(models)
+
+
+def key_of(facts: Mapping[str, Any]) -> tuple[str, int]:
+    """Which training run.json is of."""
+    return facts["model"], facts["seed"]
 
 
 def compare_runs(first: Path, other: Path) -> pd.DataFrame:
     """The models that two runs share, one a row, with COLUMNS.
 
     `difference` is the accuracy in `other` less that in `first`, each the mean over the seeds and
-    of the clips of its shown split (test, or val without one), with its 95 % interval by bootstrap
+    of the clips of its shown split (test, or val without one), with its 95% interval by bootstrap
     over recordings. With the same clips in both (`same_clips`) it is paired: both are resampled
-    alike, and `p` is that of McNemar's exact test of the first seeds; otherwise each run is
-    resampled by itself. Raises NoctactError when they share no model.
+    alike, by recordings that either run knows, and `p` is that of McNemar's exact test of the first
+    seeds; otherwise each run is resampled by itself. Raises NoctactError when they share no model,
+    or differ in classes.
     """
-    runs = {run: read_run(run) for run in (first, other)}
-    names = [name for name in runs[first] if name in runs[other]]
+    runs = [read_run(run) for run in (first, other)]
+    names = [name for name in runs[0] if name in runs[1]]
     if not names:
         raise NoctactError(f"{first} and {other}: no model is in both")
+    classes = [next(iter(models.values()))[0].classes for models in runs]
+    if classes[0] != classes[1]:
+        odd = sorted(set(classes[0]) ^ set(classes[1]))[0]
+        raise NoctactError(f"{first} and {other}: different classes ({odd!r} is in one only)")
     return pd.DataFrame(
-        [row_of(first, runs[first][name], other, runs[other][name]) for name in names],
+        [row_of(first, runs[0][name], other, runs[1][name]) for name in names],
         columns=COLUMNS,
     )
 
@@ -67,15 +87,26 @@ def row_of(first: Path, ours: Sequence[Model], other: Path, theirs: Sequence[Mod
     before, after = shown(ours), shown(theirs)
     paired = evaluated(before[0]) == evaluated(after[0])
     groups = Recordings(first / "split" / "split.csv").of(before[0])
-    weights = draw(groups)
-    # Resamples of their own where the clips are others; else those of the first run.
-    others = weights if paired else draw(Recordings(other / "split" / "split.csv").of(after[0]), 1)
+    others = Recordings(other / "split" / "split.csv").of(after[0])
+    if paired:
+        weights = other_weights = draw(joined(groups, others))
+    else:
+        weights, other_weights = draw(groups), draw(others, seed=1)
     name = ours[0].name
-    a, b = accuracy(before, weights, f"{name} before"), accuracy(after, others, f"{name} after")
+    a = accuracy(before, weights, f"{name} before")
+    b = accuracy(after, other_weights, f"{name} after")
     p = mcnemar_exact(before[0].right, after[0].right)[2] if paired else None
     gap = b - a
     one, two = [first, len(before[0].true), a.value], [other, len(after[0].true), b.value]
     return [name, *one, *two, gap.value, *gap.interval, paired, p]
+
+
+def joined(groups: Sequence[str], others: Sequence[str]) -> list[str]:
+    """The recordings of the same clips as two runs know them: together where either says so."""
+    sets = DisjointSet([(0, group) for group in groups] + [(1, group) for group in others])
+    for group, other in zip(groups, others, strict=True):
+        sets.merge((0, group), (1, other))
+    return [str(sets[0, group]) for group in groups]
 
 
 def shown(models: Sequence[Model]) -> list[Predictions]:
@@ -85,7 +116,7 @@ def shown(models: Sequence[Model]) -> list[Predictions]:
 
 def config_of(run: Path) -> dict[str, Any]:
     """The config of a run by keys with dots."""
-    config = read_object(run / "run.json", "finish this run").get("config")
+    config = read_object(run / "run.json", FINISH).get("config")
     if not isinstance(config, dict):
         raise NoctactError(f"{run / 'run.json'}: key 'config' is missing; finish this run again")
     return flat(config)

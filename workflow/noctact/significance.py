@@ -17,6 +17,7 @@ from noctact.results import Predictions
 RESAMPLES = 2000
 QUANTILES = (0.025, 0.975)  # of an interval that holds 95 %
 ALPHA = 0.05
+ROUNDING = 1e-9  # what sums of weights leave where a difference is 0
 PAIRS = [
     *("model", "other", "seed", "only_model", "only_other", "p", "p_holm"),
     *("difference", "low", "high", "clear"),
@@ -44,7 +45,7 @@ class Estimate:
     def is_clear(self) -> bool:
         """Whether the interval leaves out 0: for differences."""
         low, high = self.interval
-        return low > 0 or high < 0
+        return low > ROUNDING or high < -ROUNDING
 
 
 def mean(estimates: Sequence[Estimate]) -> Estimate:
@@ -115,40 +116,37 @@ def mcnemar_exact(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> tuple[int
 
 
 def compare_pairs(
-    trainings: Mapping[str, Sequence[Predictions]],
-    accuracies: Mapping[str, Estimate],
-    seed: int,
+    trainings: Mapping[str, Mapping[int, Predictions]], accuracies: Mapping[str, Estimate]
 ) -> pd.DataFrame:
-    """Every pair of models: columns as below, a row a pair.
+    """Every pair of models, a row each, with the columns PAIRS.
 
-    `trainings` has the predictions of the models, one a seed, of the same clips; `accuracies` is
-    from `accuracy`. `only_model`, `only_other` and `p` are those of `mcnemar_exact` for the first
-    seed, which is `seed`: the test is of two trained models. `p_holm` is corrected for the number
-    of pairs (Holm 1979). `difference` is the accuracy of `model` less that of `other`, over all
-    seeds, with its interval from `low` to `high`. `clear` where p_holm is below 0.05 and the
-    interval leaves out 0: the first takes clips for independent, the second does not.
+    `trainings` has the predictions of each model by seed, all of the same clips; `accuracies` is
+    from `accuracy`. `only_model`, `only_other` and `p` are those of `mcnemar_exact`, which is of
+    two trained models: those with the first `seed` that both have (None if there is none). `p_holm`
+    is corrected for the number of pairs (Holm 1979). `difference` is the accuracy of `model` less
+    that of `other`, over all seeds, with its interval from `low` to `high`. `clear` where p_holm is
+    below 0.05, the interval leaves out 0 and both favour the same model: the test takes clips for
+    independent, the interval does not.
     """
     rows = []
     for model, other in itertools.combinations(trainings, 2):
-        only_model, only_other, p = mcnemar_exact(
-            trainings[model][0].right, trainings[other][0].right
-        )
         difference = accuracies[model] - accuracies[other]
-        rows.append(
-            {
-                "model": model,
-                "other": other,
-                "seed": seed,
-                "only_model": only_model,
-                "only_other": only_other,
-                "p": p,
-                "difference": difference.value,
-                **dict(zip(("low", "high"), difference.interval, strict=True)),
-                "clear": difference.is_clear,
-            }
-        )
+        row = {"model": model, "other": other, "difference": difference.value}
+        row |= dict(zip(("low", "high"), difference.interval, strict=True))
+        seed = next((seed for seed in trainings[model] if seed in trainings[other]), None)
+        if seed is not None:
+            one, two = (trainings[name][seed].right for name in (model, other))
+            only_model, only_other, p = mcnemar_exact(one, two)
+            row |= {"seed": seed, "only_model": only_model, "only_other": only_other, "p": p}
+            agree = (only_model - only_other) * difference.value > 0
+            row["clear"] = difference.is_clear and agree
+        rows.append(row)
     pairs = pd.DataFrame(rows, columns=PAIRS)
-    if rows:
-        pairs["p_holm"] = multipletests(pairs["p"], method="holm")[1]
-        pairs["clear"] &= pairs["p_holm"] < ALPHA
+    # Whole numbers, also where one is missing.
+    pairs = pairs.astype(dict.fromkeys(("seed", "only_model", "only_other"), "Int64"))
+    tested = pairs["p"].notna()
+    if tested.any():
+        p_holm = multipletests(pairs.loc[tested, "p"].astype(float), method="holm")[1]
+        pairs.loc[tested, "p_holm"] = p_holm
+    pairs["clear"] = pairs["clear"].eq(True) & (pairs["p_holm"] < ALPHA)
     return pairs

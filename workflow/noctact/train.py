@@ -99,6 +99,10 @@ def work(job: Job, words: Connection) -> None:
         words.send(str(error) or repr(error))
     except out_of_memory():
         words.send(f"{job.model}: out of memory. {when_memory_runs_out(job)}")
+    except Exception as error:
+        # A fault of the code, of a new model for example: Python shows where.
+        words.send(f"{job.model}: {type(error).__name__}: {error}; the lines above show where")
+        raise
     else:
         words.send(None)
 

@@ -12,6 +12,7 @@ from noctact.results import Model
 from noctact.significance import Estimate, mean
 
 FEW_RECORDINGS = 20  # fewer clusters make bootstrap intervals too narrow (Cameron et al. 2008)
+FEW_SEEDS = 10  # likewise: three draws never leave the range of the three
 
 
 class Evidence(NamedTuple):
@@ -19,9 +20,10 @@ class Evidence(NamedTuple):
 
     `trainings` maps each model to its trainings, one a seed; `accuracy` to the mean of these;
     `altered` to the accuracy on clips whose frames are shuffled, or the first one repeated, by the
-    name of the control. `baselines` are accuracies by the name of the control. `pairs` is what
-    `significance.compare_pairs` gives. `recordings` are the groups of the clips, in their order;
-    `leaking` is how many recordings lie in more than one split.
+    name of the control. `baselines` are accuracies by the name of the control, `chance` is that of
+    always naming one class. `pairs` is what `significance.compare_pairs` gives. `recordings` are
+    the groups of the clips, in their order; `alone` is how many of these clips share theirs with
+    no other, `leaking` how many recordings lie in more than one split.
     """
 
     split: str
@@ -29,8 +31,10 @@ class Evidence(NamedTuple):
     accuracy: Mapping[str, Estimate]
     altered: Mapping[str, Mapping[str, Estimate]]
     baselines: Mapping[str, Estimate]
+    chance: Estimate
     pairs: pd.DataFrame
     recordings: Sequence[str]
+    alone: int
     leaking: int
     missing: Sequence[str]
 
@@ -64,8 +68,10 @@ def rank(evidence: Evidence, best: str) -> str:
     text += " their true class"
     if seeds > 1:
         text += f", on average over {seeds} seeds"
-    if len(evidence.accuracy) > 1:
-        text += f": the best of {len(evidence.accuracy)} models"
+    others = [each for name, each in evidence.accuracy.items() if name != best]
+    if others:
+        even = max(each.value for each in others) == evidence.accuracy[best].value
+        text += f": {'no better than the next' if even else 'the best'} of {len(others) + 1} models"
     return f"{text}."
 
 
@@ -153,67 +159,86 @@ def about_clips(evidence: Evidence) -> list[str]:
             f"{count(evidence.leaking, 'recording')} on both sides of the split: what is measured "
             "is in part how well a model remembers. split.strategy: group keeps recordings whole."
         )
-    if recordings == clips:
+    if evidence.alone > clips / 2:
         found.append(
-            "No two of these clips are known to be of one recording. If some are, the intervals "
-            "are too narrow, and clips like those in training may have been tested: "
-            "groups.pattern tells recordings by file names."
+            f"{evidence.alone:,} of these {clips:,} clips are not known to share their recording "
+            "with another clip. If they do, the intervals are too narrow, and clips like those in "
+            "training may have been tested: groups.pattern tells recordings by file names."
         )
-    elif recordings == 1:
+    if recordings < FEW_RECORDINGS:
         found.append(
-            "All of these clips are of one recording: the intervals take them for independent and "
-            "are too narrow, and nothing is known of other recordings."
+            f"Only {count(recordings, 'recording')} to test on: the intervals are too narrow."
         )
-    if 1 < recordings < FEW_RECORDINGS:
-        found.append(f"Only {recordings} recordings: the intervals are too narrow.")
+    extreme = [name for name in evidence.ranked if evidence.accuracy[name].value in (0, 1)]
+    if extreme:
+        found.append(
+            f"All or none right: no interval can be drawn for {listed(extreme)}. On other "
+            f"recordings up to {min(1, 3 / recordings):.0%} may go the other way (rule of three)."
+        )
     return found
 
 
 def about_controls(evidence: Evidence) -> list[str]:
     """Warnings that something simpler explains the accuracy."""
-    best, majority = evidence.ranked[0], evidence.baselines["majority"]
+    best, chance = evidence.ranked[0], evidence.chance
     found = []
-    metadata = evidence.baselines["metadata"] - majority
-    if metadata.is_clear and metadata.value > 0:
+    if is_better(evidence.baselines["metadata"], chance):
         found.append(
             "The metadata give the class away: width, height, length and frame rate alone give "
             f"{percent(evidence.baselines['metadata'])} of the clips their true class, against "
-            f"{percent(majority)} for always naming the most frequent one. The classes may have "
-            "been recorded in different ways, and the models may have learnt these."
+            f"{percent(chance)} for always naming one class. The classes may have been recorded in "
+            "different ways, and the models may have learnt these."
         )
-    lead = evidence.accuracy[best] - evidence.baselines["mean_frame"]
-    if not (lead.is_clear and lead.value > 0):
+    simple = evidence.baselines["mean_frame"]
+    if is_better(simple, evidence.accuracy[best]):
         found.append(
-            "A logistic regression on the mean frame of a clip is as good as the best model, as "
-            f"far as these clips tell: {percent(evidence.baselines['mean_frame'])}."
+            f"A logistic regression on the mean frame is clearly better than {best}, the best "
+            f"model: {percent(simple)}."
         )
-    no_better = []
-    for name in evidence.ranked:
-        gain = evidence.accuracy[name] - majority
-        if not (gain.is_clear and gain.value > 0):
-            no_better.append(name)
-    if no_better:
+    elif not is_better(evidence.accuracy[best], simple):
         found.append(
-            f"Not clearly better than naming the most frequent class: {listed(no_better)}."
+            f"These clips don't tell {best} apart from a logistic regression on the mean frame: "
+            f"the difference is {points(evidence.accuracy[best] - simple)}."
         )
+    level = [name for name in evidence.ranked if not is_better(evidence.accuracy[name], chance)]
+    if level:
+        found.append(
+            f"Not clearly better than always naming one class ({percent(chance)}): {listed(level)}."
+        )
+    learnt = [name for name in evidence.ranked if name not in level]
     for control, what in USES.items():
-        useless = []
-        for name in evidence.ranked:
-            loss = evidence.accuracy[name] - evidence.altered[name][control]
-            if name not in no_better and not (loss.is_clear and loss.value > 0):
-                useless.append(name)
+        useless = [
+            name
+            for name in learnt
+            if not is_better(evidence.accuracy[name], evidence.altered[name][control])
+        ]
         if useless:
-            found.append(f"On these clips {what.format(listed(useless))}.")
+            found.append(f"On these clips {what} to {listed(useless)}.")
     return found
+
+
+def is_better(one: Estimate, other: Estimate) -> bool:
+    """Whether `one` is clearly more than `other`."""
+    gain = one - other
+    return gain.value > 0 and gain.is_clear
 
 
 def about_trainings(evidence: Evidence) -> list[str]:
     """Warnings of how the models were trained."""
     found = []
-    if min(map(len, evidence.trainings.values())) == 1:
+    seeds = {name: len(models) for name, models in evidence.trainings.items()}
+    single = [name for name in evidence.ranked if seeds[name] == 1]
+    if single:
+        whose = "" if len(single) == len(seeds) else f" of {listed(single)}"
         found.append(
-            "One seed: this ranks these trained models, not the architectures. Another seed may "
-            "change the order; seeds: [1, 2, 3] in the config trains each model three times."
+            f"One seed{whose}: this ranks these trained models, not the architectures. Another "
+            "seed may change the order; seeds: [1, 2, 3] in the config trains each model three "
+            "times."
+        )
+    elif min(seeds.values()) < FEW_SEEDS:
+        found.append(
+            f"Only {min(seeds.values())} seeds: where another seed changes much, the intervals are "
+            "too narrow."
         )
     unfinished = [
         name
@@ -235,8 +260,8 @@ def is_unfinished(losses: pd.Series) -> bool:
 
 SPLITS = {"test": "test", "val": "validation"}
 USES = {
-    "shuffled": "the order of the frames adds nothing measurable to {}",
-    "first_frame": "motion adds nothing measurable to {}: the first frame alone does as well",
+    "shuffled": "the order of the frames adds nothing measurable",
+    "first_frame": "all that comes after the first frame adds nothing measurable",
 }
 
 

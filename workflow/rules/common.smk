@@ -201,7 +201,7 @@ def report_what_is_done():
     """After a failure: compare the models that it has not touched, and say which are missing.
 
     They are those whose predictions no job owes. Not after Ctrl-C, when nothing has failed. The
-    next call makes comparison and page anew: figures are missing, and run.json.
+    next call makes comparison and page anew: figures are missing, and the crate.
     """
     owed = {file for job in workflow.dag.needrun_jobs() for file in job.output}
     done = [
@@ -221,4 +221,4 @@ def report_what_is_done():
         ):
             # What goes wrong here says so itself; the workflow has failed anyway.
             subprocess.run([*noctact, *stage], check=False)
-        Path(rules.report.output.run).unlink(missing_ok=True)
+        Path(rules.report.output.crate).unlink(missing_ok=True)
