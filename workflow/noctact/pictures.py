@@ -19,6 +19,11 @@ from noctact.verdict import Evidence
 
 MOST_ERRORS = 4  # shown of a model
 PUBLISHED_LOSS = "msle"
+SUFFIXES = (".png", ".svg")
+# Figures that not every comparison has.
+SOMETIMES = (
+    *("significance", "confusion_without_cnn", "confusion_with_cnn", "confusion_difference"),
+)
 
 
 def pooled(predictions: Sequence[Predictions]) -> Predictions:
@@ -58,9 +63,9 @@ class Pictures:
         self.counts = {name: count_confusion(each) for name, each in self.pooled.items()}
         self.written: set[Path] = set()
 
-    def write(self, figure: Figure, stem: str, suffixes: Sequence[str] = (".png", ".svg")) -> None:
+    def write(self, figure: Figure, stem: str) -> None:
         """Write `figure` as <output>/<stem>.png and .svg."""
-        for suffix in suffixes:
+        for suffix in SUFFIXES:
             file = self.output / f"{stem}{suffix}"
             with replacing(file) as partial:
                 figures.save(figure, partial)
@@ -68,9 +73,12 @@ class Pictures:
 
     def remove_others(self) -> None:
         """Remove the figures of an earlier comparison: they would pass for results of this one."""
-        for file in sorted({*self.output.rglob("*.png"), *self.output.rglob("*.svg")}):
+        folders = (self.output / name for name in ("confusion", "curves", "errors"))
+        files = [file for folder in folders for file in folder.glob("*.[ps][nv]g")]
+        files += [self.output / f"{stem}{suffix}" for stem in SOMETIMES for suffix in SUFFIXES]
+        for file in files:
             if file not in self.written:
-                file.unlink()
+                file.unlink(missing_ok=True)
 
     def of_trainings(self, published: Mapping[str, pd.DataFrame]) -> None:
         """Loss and accuracy over the epochs, of all models and of each."""
@@ -115,7 +123,7 @@ class Pictures:
     def of_classes(self) -> None:
         """Confusion matrices, one a model, on sheets, and the difference; recall; reliability."""
         kinds = {
-            kind: [name for name in self.counts if name.startswith("cnn_") == (kind == "with")]
+            kind: [name for name in self.counts if figures.has_cnn(name) == (kind == "with")]
             for kind in ("without", "with")
         }
         for name, counts in self.counts.items():
@@ -156,7 +164,7 @@ class Pictures:
             figures.Strip(shards.read([clip])[0], f"{label}\n{clip}")
             for label, clip in first["video_id"].items()
         ]
-        self.write(figures.examples(strips), "examples", [".png"])
+        self.write(figures.examples(strips), "examples")
         (self.output / "errors").mkdir(parents=True, exist_ok=True)
         for name, seeds in self.evidence.trainings.items():
             predictions = seeds[0].predictions.of(self.evidence.split)
@@ -170,7 +178,7 @@ class Pictures:
                 )
             if strips:
                 title = f"{name}: the mistakes it was most sure of"
-                self.write(figures.errors(strips, title), f"errors/{name}", [".png"])
+                self.write(figures.errors(strips, title), f"errors/{name}")
 
     def _accuracies(self) -> pd.DataFrame:
         rows = [

@@ -30,6 +30,7 @@ CHARTS = {
     **{f"curves/{model}": ("Curves", "curves") for model in MODELS},
     "recall": ("Classes", "recall"),
     **{f"confusion/{model}": ("Classes", "confusion") for model in MODELS},
+    "examples": ("Clips", "examples"),
     **{
         name: ("Cost", "cost")
         for name in ("parameters", "seconds_per_step", "inference")
@@ -80,12 +81,6 @@ rule compare:
             for chart, (category, caption) in CHARTS.items()
         ],
         vector=expand(f"{COMPARISON}/{{chart}}.svg", chart=CHARTS),
-        examples=report(
-            f"{COMPARISON}/examples.png",
-            caption="../report/examples.rst",
-            category="Clips",
-            labels={"figure": "examples"},
-        ),
         # A folder: a model without mistakes has no figure of them.
         errors=report(
             directory(f"{COMPARISON}/errors"),

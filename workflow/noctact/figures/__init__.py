@@ -5,7 +5,7 @@ drawn in inches and grow with what they show: no label is cut, whatever the numb
 models or the length of their names.
 """
 
-from noctact.figures.canvas import COLOURS, STYLE, save
+from noctact.figures.canvas import COLOURS, STYLE, has_cnn, save
 from noctact.figures.graph import rule_graph
 from noctact.figures.lines import curves, model_curves
 from noctact.figures.matrices import confusion, confusion_difference, confusion_sheet, recall
@@ -23,6 +23,7 @@ __all__ = [
     "curves",
     "errors",
     "examples",
+    "has_cnn",
     "model_curves",
     "ranking",
     "recall",
