@@ -21,9 +21,7 @@ MOST_ERRORS = 4  # shown of a model
 PUBLISHED_LOSS = "msle"
 SUFFIXES = (".png", ".svg")
 # Figures that not every comparison has.
-SOMETIMES = (
-    *("significance", "confusion_without_cnn", "confusion_with_cnn", "confusion_difference"),
-)
+SOMETIMES = ["significance", "confusion_without_cnn", "confusion_with_cnn", "confusion_difference"]
 
 
 def pooled(predictions: Sequence[Predictions]) -> Predictions:
