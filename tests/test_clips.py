@@ -191,6 +191,15 @@ def test_two_class_folders_with_one_name_are_an_error(tmp_path, make_tree):
         list_clips(tmp_path)
 
 
+def test_a_class_with_a_control_character_is_an_error(tmp_path, make_tree):
+    root = make_tree(tmp_path / "clips", {"a\x01b": ["1.mp4", "2.mp4"], "c": ["1.mp4", "2.mp4"]})
+    with pytest.raises(
+        NoctactError, match=r"the class 'a\\x01b' has a control character"
+    ) as caught:
+        list_clips(root)
+    assert "\x01" not in str(caught.value)
+
+
 def test_a_class_folder_that_is_not_utf8_is_an_error(tmp_path, make_tree):
     make_tree(tmp_path, {"Walk": TWO, "run": TWO, os.fsdecode(b"sit\xff"): TWO})
     with pytest.raises(NoctactError, match=r"not valid UTF-8; rename the folder"):

@@ -17,7 +17,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 
-from noctact import figures
+from noctact import figures, results
 from noctact.figures.strips import brighten, thumbnail
 
 NAMES = ["simple_rnn", "lstm", "gru", "cnn_simple_rnn", "cnn_lstm", "cnn_gru"]
@@ -135,7 +135,7 @@ def scores_of(names: Sequence[str]) -> pd.DataFrame:
 
 BASELINES = pd.DataFrame(
     {
-        "control": ["majority", "mean_frame", "metadata"],
+        "control": [*results.BASELINES.values()],
         "accuracy": [0.1, 0.4, 0.1],
         "low": [0.05, 0.3, 0.02],
         "high": [0.2, 0.5, 0.2],
@@ -471,7 +471,7 @@ def test_ranking_puts_the_best_first() -> None:
     scores = scores_of(["a", "b", "c"]).assign(accuracy=[0.5, np.nan, 0.75], low=[0.4, np.nan, 0.7])
     figure = figures.ranking(scores, BASELINES.head(1), "Accuracy")
     rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert rows == ["c", "a", "b", "always the\ncommonest class"]
+    assert rows == ["c", "a", "b", "always the most frequent\nclass"]
     assert {"75.0%", "70% to 65%", "?"} <= set(words(figure))
 
 

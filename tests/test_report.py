@@ -61,7 +61,7 @@ def write_run(folder: Path, classes: list[str], bad: int = 0) -> Path:
     for model in MODELS:
         write_model(folder / "models" / model, [("test", *classes[:1] * 2)], classes[:2], seed=1)
         layer = {"layer": "<i>a</i>", "kind": "GRU", "output": "10 x 4", "parameters": 9}
-        cost = {"flops": None, "model_mb": 4.9, "inference_ms": {"1": 8.5}}
+        cost = {"flops": None, "model_mb": 4.9, "inference_ms": {"1": 8.5, "32": 0.5}}
         cost["layers"] = [layer | {"flops": None}]
         (folder / "models" / model / "cost.json").write_text(json.dumps(cost))
     clips = [

@@ -20,6 +20,9 @@ VIDEO_SUFFIXES = {
 }
 # fmt: on
 
+# Control characters that no XML file may hold.
+NOT_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -110,7 +113,8 @@ def list_clips(
     Classes are the visible sub-folders of the clip folder. Raises NoctactError for fewer than
     two classes, another number of them than `classes` (when given), a class with fewer clips than
     `fewest` (one in each split is the least), two clips or classes whose names differ only in how
-    Unicode composes their letters, and a class whose name is not UTF-8.
+    Unicode composes their letters, and a class whose name is not UTF-8 or
+    has control characters other than white space.
     """
     folder = clip_folder(root)
     clips: dict[str, Clip] = {}
@@ -127,6 +131,11 @@ def list_clips(
     for class_folder in class_folders:
         if not is_utf8(class_folder.name):
             raise NoctactError(f"{class_folder}: not valid UTF-8; rename the folder")
+        if NOT_XML.search(class_folder.name):  # as the figures are, in SVG
+            raise NoctactError(
+                f"{folder}: the class {class_folder.name!r} has a control character in its name; "
+                "rename the folder"
+            )
         label = unicodedata.normalize("NFC", class_folder.name)
         if label in labels:
             raise NoctactError(

@@ -7,6 +7,7 @@ what went in and what came out. Metadata, and one small file: a crate must hold 
 import datetime
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,10 @@ RESULTS = {
     "run.json": "How the run was made",
     "comparison/**/*.*": "Figure or table of the comparison",
     "controls/*.csv": "Predictions of a baseline",
-    "models/**/*.*": "Of one training: model, epochs, predictions or cost",
     "split/*.csv": "Train, val or test for each clip",
     "dataset/*.csv": "The clips, their recordings, and what could not be used",
 }
+TRAINING = "Of one training: model, epochs, predictions or cost"
 FORMATS = {
     ".csv": "text/csv",
     ".html": "text/html",
@@ -41,11 +42,14 @@ FORMATS = {
 }
 
 
-def write_crate(run: Path, facts: dict[str, Any], summary: dict[str, Any]) -> None:
+def write_crate(
+    run: Path, facts: dict[str, Any], summary: dict[str, Any], folders: Sequence[str]
+) -> None:
     """Write ro-crate-metadata.json, the metadata of the results in the folder `run`, and beside it
     workflow.smk, the workflow as it is now.
 
-    `facts` is the content of run.json, `summary` that of summary.json, of whose time the run is.
+    `facts` is the content of run.json, `summary` that of summary.json, of whose time the run is;
+    `folders` are those in models/ of the trainings that are compared.
     """
     time = (run / "comparison" / "summary.json").stat().st_mtime
     ended = datetime.datetime.fromtimestamp(time, datetime.UTC).isoformat(timespec="seconds")
@@ -85,7 +89,7 @@ def write_crate(run: Path, facts: dict[str, Any], summary: dict[str, Any]) -> No
                 properties={"name": path.as_posix(), "description": text}
                 | ({"encodingFormat": FORMATS[path.suffix]} if path.suffix in FORMATS else {}),
             )
-            for text, path in results(run)
+            for text, path in results(run, folders)
         ],
         properties={
             "name": f"Run {facts['run']}",
@@ -115,11 +119,12 @@ def whole_workflow() -> str:
     return re.sub(r'^include: "(.+)"\n', included, text, flags=re.MULTILINE)
 
 
-def results(run: Path) -> list[tuple[str, Path]]:
-    """What the files in `run` are, and their paths below it."""
+def results(run: Path, folders: Sequence[str]) -> list[tuple[str, Path]]:
+    """What the files in `run` are, and their paths below it; of models/ those in `folders`."""
+    trainings = {f"models/{folder}/*.*": TRAINING for folder in folders}
     return [
         (text, file.relative_to(run))
-        for pattern, text in RESULTS.items()
+        for pattern, text in (RESULTS | trainings).items()
         for file in sorted(run.glob(pattern))
         if file.is_file() and not file.name.startswith(".")
     ]

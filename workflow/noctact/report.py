@@ -21,7 +21,7 @@ from noctact.crate import write_crate
 from noctact.errors import NoctactError
 from noctact.provenance import PARTS, Edges, Tree, how_made, in_order
 from noctact.readable import FILTERS, points
-from noctact.results import read_cost, read_facts, read_object
+from noctact.results import ALTERED, BASELINES, read_cost, read_facts, read_object
 from noctact.tables import QUARANTINE, read_csv
 
 TEMPLATE = Path(__file__).with_suffix(".html")
@@ -138,6 +138,7 @@ def render(run: Path, models: Sequence[Tree], summary: Tree, facts: Tree) -> str
                 # The best first; a model without a value last.
                 rows=sorted(summary["models"], key=lambda row: -(row[accuracy] or 0)),
                 accuracy=accuracy,
+                controls=BASELINES | ALTERED,
                 clear_pairs=clear_pairs(summary["significance"]),
                 models=[model for model in models if model["first"]],
                 facts=facts,
@@ -197,7 +198,7 @@ def report(run: Path, config: Tree, rules: Edges = ()) -> None:
         partial.write_text(page, encoding="utf-8")
     with replacing(run / "run.json") as partial:
         partial.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    write_crate(run, facts, summary)
+    write_crate(run, facts, summary, [model["folder"] for model in models])
     print(f"{run / 'report.html'}: {len(page) / 1e6:.1f} MB")
 
 

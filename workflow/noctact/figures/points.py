@@ -36,13 +36,7 @@ ROW = 0.36  # inches
 ACROSS = 3  # panels
 MOST_PAIRS = 60  # of 40 models there are 780
 
-# Said so that they are understood beside the names of the models.
-BASELINES = {
-    "majority": "always the\ncommonest class",
-    "mean_frame": "logistic regression\non the mean frame",
-    "metadata": "file facts only: size,\nlength, frame rate",
-}
-INTERVAL: dict[str, Any] = {"color": GREY, "linewidth": 1, "marker": "X", "markersize": 5}
+INTERVAL: dict[str, Any] = {"color": GREY, "linewidth": 1, "marker": "|", "markersize": 9}
 HOLLOW: dict[str, Any] = {"linestyle": "", "markerfacecolor": "white", "markeredgewidth": 1}
 SHUFFLED: dict[str, Any] = HOLLOW | {"marker": "D", "markersize": 4.5}
 FIRST_FRAME: dict[str, Any] = HOLLOW | {"marker": "^", "markersize": 5.5}
@@ -57,8 +51,8 @@ def ranking(models: pd.DataFrame, baselines: pd.DataFrame, title: str) -> Figure
 
     `models` has the columns model, accuracy, low, high, shuffled and first_frame (accuracy of the
     same model when the frames of each clip are shuffled, or all are the first one); `baselines`
-    control, accuracy, low and high. All are in 0..1; NaN draws nothing. A line goes from each
-    baseline up through the models.
+    control (what to call it), accuracy, low and high. All are in 0..1; NaN draws nothing. A line
+    goes from each baseline up through the models.
     """
     colour = colours(models["model"])
     ranked = records(models.sort_values("accuracy", ascending=False, kind="stable"))
@@ -66,8 +60,7 @@ def ranking(models: pd.DataFrame, baselines: pd.DataFrame, title: str) -> Figure
     figure, (axes,) = canvas(3.7, ROW * (len(ranked) + len(under)))
     _name_rows(
         axes,
-        [row["model"] for row in ranked]
-        + [BASELINES.get(row["control"], row["control"]) for row in under],
+        [row["model"] for row in ranked] + [textwrap.fill(row["control"], 24) for row in under],
     )
     for y, (row, tick) in enumerate(zip(ranked + under, axes.get_yticklabels(), strict=True)):
         name = str(row.get("model", ""))
