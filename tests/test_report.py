@@ -294,6 +294,8 @@ def test_run_json_says_how_it_was_made(hostile):
 
 
 def test_crate_names_the_workflow_and_each_result(run):
+    (run / "models" / "gone").mkdir()
+    (run / "models" / "gone" / "model.keras").touch()  # of a model that is compared no longer
     report(run, CONFIG, RULES)
     crate = ROCrate(run)
     workflow = crate.mainEntity
@@ -309,6 +311,7 @@ def test_crate_names_the_workflow_and_each_result(run):
     assert {"report.html", "run.json", "models/gru/predictions.csv"} <= results
     assert {"comparison/ranking.png", "comparison/summary.json", "split/split.csv"} <= results
     assert all((run / name).is_file() for name in results)
+    assert not any("gone" in name for name in results)
 
 
 def test_same_inputs_give_the_same_bytes(run):

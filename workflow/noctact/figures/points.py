@@ -60,7 +60,7 @@ def ranking(models: pd.DataFrame, baselines: pd.DataFrame, title: str) -> Figure
     figure, (axes,) = canvas(3.7, ROW * (len(ranked) + len(under)))
     _name_rows(
         axes,
-        [row["model"] for row in ranked] + [textwrap.fill(row["control"], 24) for row in under],
+        [row["model"] for row in ranked] + [textwrap.fill(row["control"], 30) for row in under],
     )
     for y, (row, tick) in enumerate(zip(ranked + under, axes.get_yticklabels(), strict=True)):
         name = str(row.get("model", ""))
