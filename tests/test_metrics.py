@@ -93,8 +93,13 @@ def weighted(draw: st.DrawFn) -> tuple[Predictions, list[int]]:
     def rows(values: st.SearchStrategy[int]) -> list[int]:
         return draw(st.lists(values, min_size=clips, max_size=clips))
 
-    raw = np.array([draw(st.lists(st.integers(0, 3), min_size=classes, max_size=classes))
-                    for _ in range(clips)], float)  # fmt: skip
+    raw = np.array(
+        [
+            draw(st.lists(st.integers(0, 3), min_size=classes, max_size=classes))
+            for _ in range(clips)
+        ],
+        float,
+    )
     raw[raw.sum(axis=1) == 0] = 1
     numbers = st.integers(0, classes - 1)
     made = predictions(rows(numbers), raw / raw.sum(axis=1, keepdims=True), rows(numbers))
@@ -107,8 +112,9 @@ def test_a_weight_counts_a_clip_so_often(case: tuple[Predictions, list[int]]) ->
     once, weights = case
     weights[0] = max(weights[0], 1)
     chosen = np.repeat(np.arange(len(weights)), weights)
-    repeated = Predictions(once.file, *(part[chosen] if n else part.iloc[chosen]
-                                        for n, part in enumerate(once[1:])))  # fmt: skip
+    repeated = Predictions(
+        once.file, *(part[chosen] if n else part.iloc[chosen] for n, part in enumerate(once[1:]))
+    )
     both = resampled(once, np.array([weights, weights], np.float32))
     assert list(both) == METRICS
     for name, value in scores(repeated).items():

@@ -115,7 +115,7 @@ def test_other_classes(two: list[Path], tmp_path: Path) -> None:
         compare_runs(two[0], other)
 
 
-@pytest.mark.parametrize("content", ["{}", '{"models": 1}', '{"models": [{}]}'])
+@pytest.mark.parametrize("content", ["{}", '{"models": []}', '{"models": 1}', '{"models": [{}]}'])
 def test_a_summary_that_is_none(two: list[Path], content: str) -> None:
     (two[1] / "comparison" / "summary.json").write_text(content)
     with pytest.raises(NoctactError, match=r"summary.json: no list of models with their seeds"):

@@ -70,7 +70,7 @@ def test_of_equal_models_the_smaller_one_is_best(tmp_path: Path) -> None:
     write_model(run / "models" / "lstm", repeated(60, 50), parameters=1000)
     text, _ = said(run)
     assert text.startswith("lstm gives")
-    assert "their true class: no better than the next of 2 models." in text
+    assert "their true class: others of 2 models are as accurate." in text
 
 
 def test_an_encoder_of_open_use(tmp_path: Path) -> None:
@@ -128,11 +128,14 @@ def test_metadata_that_give_the_class_away(tmp_path: Path) -> None:
     ("right", "words"),
     [
         (30, None),
-        (49, "These clips don't tell gru apart from a logistic regression on the mean frame: the "
-             "difference is +1.7 points"),
+        (
+            49,
+            "These clips don't tell gru apart from a logistic regression on the mean frame: the "
+            "difference is +1.7 points",
+        ),
         (60, "A logistic regression on the mean frame is clearly better than gru, the best model"),
     ],
-)  # fmt: skip
+)
 def test_a_mean_frame_that_is_as_good(tmp_path: Path, right: int, words: str | None) -> None:
     models = {"gru": repeated(60, 50)}
     run = write_run(tmp_path / "run", models, THIRTY, {"mean_frame": repeated(60, right)})

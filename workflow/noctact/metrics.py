@@ -5,6 +5,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import (
     accuracy_score,
+    confusion_matrix,
     f1_score,
     log_loss,
     top_k_accuracy_score,
@@ -66,6 +67,15 @@ def resampled(
         "log_loss": weights @ -np.log(np.clip(own[:, 0], EPSILON, 1 - EPSILON)) / total,
         "ece": abs(weights @ gaps).sum(axis=1) / total,
     }
+
+
+def count_confusion(predictions: Predictions) -> NDArray[np.int64]:
+    """Clips of true class i (row) predicted as class j (column), (classes, classes)."""
+    classes = np.arange(predictions.probabilities.shape[1])
+    counts: NDArray[np.int64] = confusion_matrix(
+        predictions.true, predictions.predicted, labels=classes
+    )
+    return counts
 
 
 def in_bins(probabilities: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:

@@ -6,13 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
-from sklearn.metrics import confusion_matrix
 
 from noctact import figures
 from noctact.atomic import replacing
-from noctact.metrics import calibration_error, reliability
-from noctact.results import ALTERED, BASELINES, Model, Predictions, read_table
+from noctact.metrics import calibration_error, count_confusion, reliability
+from noctact.results import ALTERED, BASELINES, Model, Predictions, pooled, read_table
 from noctact.shards import Shards
 from noctact.tables import HISTORY
 from noctact.verdict import Evidence
@@ -22,21 +20,6 @@ PUBLISHED_LOSS = "msle"
 SUFFIXES = (".png", ".svg")
 # Figures that not every comparison has.
 SOMETIMES = ["significance", "confusion_without_cnn", "confusion_with_cnn", "confusion_difference"]
-
-
-def pooled(predictions: Sequence[Predictions]) -> Predictions:
-    """The predictions of several seeds in one, so that each clip comes once a seed."""
-    files, clips, *arrays = zip(*predictions, strict=True)
-    return Predictions(files[0], pd.concat(clips), *map(np.concatenate, arrays))
-
-
-def count_confusion(predictions: Predictions) -> NDArray[np.int64]:
-    """Clips of true class i (row) predicted as class j (column), (classes, classes)."""
-    classes = np.arange(predictions.probabilities.shape[1])
-    counts: NDArray[np.int64] = confusion_matrix(
-        predictions.true, predictions.predicted, labels=classes
-    )
-    return counts
 
 
 def worst_errors(predictions: Predictions) -> list[int]:

@@ -56,6 +56,12 @@ class Predictions(NamedTuple):
         )
 
 
+def pooled(predictions: Sequence[Predictions]) -> Predictions:
+    """The predictions of several seeds in one, so that each clip comes once a seed."""
+    files, clips, *arrays = zip(*predictions, strict=True)
+    return Predictions(files[0], pd.concat(clips), *map(np.concatenate, arrays))
+
+
 class Model(NamedTuple):
     """What one training left in its folder, checked.
 

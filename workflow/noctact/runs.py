@@ -39,8 +39,10 @@ def read_run(run: Path) -> dict[str, list[Model]]:
     file = run / "comparison" / "summary.json"
     try:
         wanted = {(row["model"], row["seed"]) for row in read_object(file, FINISH)["models"]}
-    except (KeyError, TypeError) as error:
-        raise NoctactError(f"{file}: no list of models with their seeds; {FINISH} again") from error
+    except (KeyError, TypeError):
+        wanted = set()
+    if not wanted:
+        raise NoctactError(f"{file}: no list of models with their seeds; {FINISH} again")
     folders = [run / "models" / name for name in trained(run)]
     # What lies there of models no longer compared may be of an older version.
     facts = {folder: read_facts(folder / "run.json") for folder in folders}

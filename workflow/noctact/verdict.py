@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import confusion_matrix
 
+from noctact.metrics import count_confusion
 from noctact.readable import listed, signed
-from noctact.results import Model
+from noctact.results import Model, pooled
 from noctact.significance import Estimate, mean
 
 FEW_RECORDINGS = 20  # fewer clusters make bootstrap intervals too narrow (Cameron et al. 2008)
@@ -71,7 +71,8 @@ def rank(evidence: Evidence, best: str) -> str:
     others = [each for name, each in evidence.accuracy.items() if name != best]
     if others:
         even = max(each.value for each in others) == evidence.accuracy[best].value
-        text += f": {'no better than the next' if even else 'the best'} of {len(others) + 1} models"
+        models = f"{len(others) + 1} models"
+        text += f": others of {models} are as accurate" if even else f": the best of {models}"
     return f"{text}."
 
 
@@ -126,10 +127,8 @@ def use_of_frames(evidence: Evidence, best: str) -> str:
 def confusion(evidence: Evidence, best: str) -> str:
     """The most frequent mistake of the best model."""
     classes = evidence.trainings[best][0].classes
-    counts = sum(
-        confusion_matrix(each.true, each.predicted, labels=np.arange(len(classes)))
-        for each in (model.predictions.of(evidence.split) for model in evidence.trainings[best])
-    )
+    seeds = [model.predictions.of(evidence.split) for model in evidence.trainings[best]]
+    counts = count_confusion(pooled(seeds))
     wrong = counts - np.diag(np.diag(counts))
     if not wrong.any():
         return "It makes no mistake on them."
