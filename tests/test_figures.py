@@ -505,6 +505,13 @@ def test_significance_turns_pairs_to_the_better_model() -> None:
     assert {"+25.0", "+10.0", "0.0", "p < 0.001", "p = 0.500"} <= set(words(figure))
 
 
+def test_significance_of_models_that_share_no_seed(tmp_path: Path) -> None:
+    """Their p is unknown; they come after the others where not all are shown."""
+    figure = figures.significance(pairs_of(["a", "b"]).assign(p_holm=np.nan, clear=False))
+    assert "p = ?" in words(figure)
+    assert_readable(figure, tmp_path / "figure.png")
+
+
 @of_models
 def test_cost_names_points_apart_from_all_points(names: list[str], tmp_path: Path) -> None:
     table = scores_of(names)

@@ -330,17 +330,51 @@ def test_several_seeds_are_told_apart(run):
     file = run / "comparison" / "summary.json"
     summary = json.loads(file.read_text())
     summary["models"].append(summary_row("gru", 0.6, seed=7))
+    nothing = dict.fromkeys(("seed", "only_model", "only_other", "p", "p_holm"))
+    summary["significance"][0] |= {"seed": 1234}
+    summary["significance"][1] |= nothing  # two models that share no seed
     file.write_text(json.dumps(summary))
     report(run, config, RULES)
     page = (run / "report.html").read_text()
     assert "gru, seed 7 60.0% (50\u201370)" in page
     assert page.count('<h3 id="model-') == 3
+    seeds = re.findall(r'<td>(?:cnn_)?gru</td><td class="n" data-value="(.*?)">(.*?)</td>', page)
+    assert seeds == [("1234", "1234"), ("", readable.NONE)]
     missing = json.loads((run / "run.json").read_text())["missing"]
     assert [(one["model"], one["seed"]) for one in missing] == [
         ("simple_rnn", 7),
         ("cnn_gru", 7),
         ("lstm", None),
     ]
+
+
+@pytest.mark.parametrize(("classes", "shown"), [(3, False), (4, True)])
+def test_top_3_of_three_classes_is_left_out(tmp_path, classes, shown):
+    run = write_run(tmp_path / "run", [str(n) for n in range(classes)])
+    report(run, CONFIG)
+    page = (run / "report.html").read_text()
+    assert ("Top-3" in page) == shown
+    (head,) = re.findall(r"<thead>.*?Macro F1.*?</thead>", page, re.DOTALL)
+    (row,) = re.findall(r'<tr class="best"><th scope="row">gru</th>.*?</tr>', page)
+    assert head.count("<th") == row.count("<td") + 1 == 13 + shown
+
+
+@pytest.mark.parametrize(
+    ("width", "on_desktop", "on_phone"),
+    [
+        (1250, 800, 350),  # pixels of the file: 150 an inch, of the screen 96
+        (1500, 960, 576),
+        (2500, 1112, 896),
+        (5000, 3200, 3200),
+    ],
+)
+def test_pictures_stay_large_enough_to_read(run, visit, width, on_desktop, on_phone):
+    Image.new("RGB", (width, 600), "#cde").save(run / "comparison" / "ranking.png")
+    report(run, CONFIG)
+    for screen, expected in ((1280, on_desktop), (390, on_phone)):
+        page = visit(run, screen)
+        assert page.locator("img").first.bounding_box()["width"] == pytest.approx(expected, abs=1)
+        assert page.evaluate("document.documentElement.scrollWidth") == screen
 
 
 def test_missing_models_are_explained(tmp_path):

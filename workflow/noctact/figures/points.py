@@ -99,8 +99,9 @@ def significance(pairs: pd.DataFrame) -> Figure:
     """Differences of accuracy between the models of each pair, with their intervals.
 
     `pairs` has the columns model, other, difference (accuracy of `model` less that of `other`),
-    low, high, p_holm and clear (bool). Each pair is turned so that its difference is not negative;
-    the largest comes first. Beyond MOST_PAIRS those with the smallest p_holm are shown.
+    low, high, p_holm (NaN if unknown) and clear (bool). Each pair is turned so that its difference
+    is not negative; the largest comes first. Beyond MOST_PAIRS those with the smallest p_holm are
+    shown.
     """
     chosen = pairs.sort_values("p_holm", kind="stable").head(MOST_PAIRS)
     shown = sorted(map(_turned, records(chosen)), key=lambda pair: -pair["difference"])
@@ -256,7 +257,9 @@ def _points(value: float, digits: str) -> str:
 
 
 def _probability(value: float) -> str:
-    """Write a p-value."""
+    """Write a p-value; NaN is unknown."""
+    if not np.isfinite(value):
+        return "p = ?"
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
 
 
