@@ -506,7 +506,6 @@ def test_significance_turns_pairs_to_the_better_model() -> None:
 
 
 def test_significance_of_models_that_share_no_seed(tmp_path: Path) -> None:
-    """Their p is unknown; they come after the others where not all are shown."""
     figure = figures.significance(pairs_of(["a", "b"]).assign(p_holm=np.nan, clear=False))
     assert "p = ?" in words(figure)
     assert_readable(figure, tmp_path / "figure.png")

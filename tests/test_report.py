@@ -338,7 +338,8 @@ def test_several_seeds_are_told_apart(run):
     page = (run / "report.html").read_text()
     assert "gru, seed 7 60.0% (50\u201370)" in page
     assert page.count('<h3 id="model-') == 3
-    seeds = re.findall(r'<td>(?:cnn_)?gru</td><td class="n" data-value="(.*?)">(.*?)</td>', page)
+    pair = r'simple_rnn</th><td>\w+</td><td class="n" data-value="(.*?)">(.*?)</td>'
+    seeds = re.findall(pair, page)
     assert seeds == [("1234", "1234"), ("", readable.NONE)]
     missing = json.loads((run / "run.json").read_text())["missing"]
     assert [(one["model"], one["seed"]) for one in missing] == [
