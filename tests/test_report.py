@@ -357,7 +357,7 @@ def test_top_3_of_three_classes_is_left_out(tmp_path, classes, shown):
     assert ("Top-3" in page) == shown
     (head,) = re.findall(r"<thead>.*?Macro F1.*?</thead>", page, re.DOTALL)
     (row,) = re.findall(r'<tr class="best"><th scope="row">gru</th>.*?</tr>', page)
-    assert head.count("<th") == row.count("<td") + 1 == 13 + shown
+    assert head.count("<th ") == row.count("<td ") + 1 == 13 + shown
 
 
 @pytest.mark.parametrize(
