@@ -151,8 +151,8 @@ def test_a_model_no_better_than_chance(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", {"gru": good, "lstm": halves}, THIRTY, altered=halves)
     (text,) = warned(run, "naming one class")
     assert re.match(
-        r"Not clearly better than always naming one class \(50\.0% \(95% interval 50 to 50%\)\): "
-        r"lstm\.",
+        r"Not clearly better than always naming one class, "
+        r"50\.0% \(95% interval 50 to 50%\): lstm\.",
         text,
     )
     # And not a second time for its frames, which can't add what it does not have.

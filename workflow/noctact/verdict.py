@@ -202,7 +202,7 @@ def about_controls(evidence: Evidence) -> list[str]:
     level = [name for name in evidence.ranked if not is_better(evidence.accuracy[name], chance)]
     if level:
         found.append(
-            f"Not clearly better than always naming one class ({percent(chance)}): {listed(level)}."
+            f"Not clearly better than always naming one class, {percent(chance)}: {listed(level)}."
         )
     learnt = [name for name in evidence.ranked if name not in level]
     for control, what in USES.items():
