@@ -62,21 +62,21 @@ CONTROLS = [
 ]
 
 
-def summarise(models: Sequence[Model], recordings: Recordings) -> pd.DataFrame:
-    """One row each of `models`, with the columns SUMMARY; NaN for a split without clips."""
+Weights = Mapping[str, NDArray[np.float32]]  # of `significance.draw`, by split
+
+
+def summarise(models: Sequence[Model], recordings: Recordings, weights: Weights) -> pd.DataFrame:
+    """One row each of `models`, with the columns SUMMARY; NaN for a split without `weights`."""
     rows = [
         {key: model.facts[key] for key in ("model", "seed", "parameters", *TIMES)}
         | {key: model.cost[key] for key in ("flops", "model_mb")}
         | {f"inference_ms_{clips}": model.cost["inference_ms"].get(clips) for clips in ("1", "32")}
         for model in models
     ]
-    for split in SPLITS:
+    for split, drawn in weights.items():
         groups = recordings.of(models[0].predictions.of(split))
-        if not groups:
-            continue
-        weights = draw(groups)
         for row, model in zip(rows, models, strict=True):
-            values = scores_with_intervals(model.predictions.of(split), weights)
+            values = scores_with_intervals(model.predictions.of(split), drawn)
             values |= {"clips": len(groups), "groups": len(set(groups))}
             row |= {f"{split}_{name}": value for name, value in values.items()}
     return pd.DataFrame(rows, columns=SUMMARY)
@@ -86,12 +86,15 @@ def gather(
     trainings: Mapping[str, Sequence[Model]],
     baselines: Mapping[str, Predictions],
     recordings: Recordings,
+    weights: NDArray[np.float32],
 ) -> verdict.Evidence:
-    """What the verdict is made from: the accuracies in the shown split, and their differences."""
+    """What the verdict is made from: the accuracies in the shown split, and their differences.
+
+    `weights` are those of `significance.draw` for that split.
+    """
     first = next(iter(trainings.values()))[0]
     split = shown_split(first.predictions)
     groups = recordings.of(first.predictions.of(split))
-    weights = draw(groups)
     shown = {
         name: [model.predictions.of(split) for model in seeds] for name, seeds in trainings.items()
     }
@@ -159,8 +162,10 @@ def control_table(evidence: verdict.Evidence) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=CONTROLS)
 
 
-def write_tables(evidence: verdict.Evidence, summary: pd.DataFrame, output: Path) -> None:
-    """Write summary.csv, significance.csv, controls.csv, and summary.json with all of them."""
+def write_tables(evidence: verdict.Evidence, summary: pd.DataFrame, output: Path) -> dict[str, Any]:
+    """Write summary.csv, significance.csv, controls.csv, and summary.json with all of them, whose
+    content is returned.
+    """
     tables = {
         "summary": summary,
         "significance": evidence.pairs,
@@ -186,6 +191,7 @@ def write_tables(evidence: verdict.Evidence, summary: pd.DataFrame, output: Path
     with replacing(output / "summary.json") as partial:
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
         partial.write_text(f"{text}\n", encoding="utf-8")
+    return content
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -236,10 +242,13 @@ def weigh(run: Path, names: Sequence[str] | None = None) -> tuple[verdict.Eviden
         check_same_clips(models[0].predictions, baseline)
     recordings = Recordings(run / "split" / "split.csv")
     trainings = by_name(models)
-    evidence = gather(trainings, baselines, recordings)
-    return evidence, summarise(
-        [model for seeds in trainings.values() for model in seeds], recordings
-    )
+    predictions = models[0].predictions
+    weights = {
+        split: draw(groups) for split in SPLITS if (groups := recordings.of(predictions.of(split)))
+    }
+    evidence = gather(trainings, baselines, recordings, weights[shown_split(predictions)])
+    in_order = [model for seeds in trainings.values() for model in seeds]
+    return evidence, summarise(in_order, recordings, weights)
 
 
 def compare(run: Path, names: Sequence[str] | None = None, published: Path | None = None) -> None:
@@ -255,12 +264,12 @@ def compare(run: Path, names: Sequence[str] | None = None, published: Path | Non
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # the font draws a box for those it lacks
         draw_all(run, Pictures(evidence, output), published)
-    write_tables(evidence, summary, output)
+    content = write_tables(evidence, summary, output)
     print(as_text(summary, evidence.split))
-    print(*verdict.sentences(evidence))
+    print(*content["verdict"])
     if evidence.missing:
         print(f"Not compared: {listed(evidence.missing)}")
-    for text in verdict.warnings(evidence):
+    for text in content["warnings"]:
         print("Warning:", text)
 
 

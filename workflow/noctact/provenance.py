@@ -1,5 +1,6 @@
 """How a run was made: what run.json says of it."""
 
+import csv
 import graphlib
 import importlib.metadata
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from noctact.errors import NoctactError
+from noctact.replicates import folder_of, training_job
 from noctact.tables import GROUPS, QUARANTINE, SPLIT, read_csv
 
 PROJECT = Path(__file__).parents[2]
@@ -64,8 +66,8 @@ def stage_times(run: Path, rules: Sequence[str], replicates: Sequence[str]) -> l
         job = file.relative_to(folder).with_suffix("").as_posix()
         rule = next((rule for rule in rules if is_job(job, rule, replicates)), None)
         if rule:
-            lines = [line.split("\t") for line in file.read_text("utf-8").splitlines()]
-            values = dict(zip(lines[0], lines[-1], strict=False)) if lines else {}
+            lines = file.read_text(encoding="utf-8").splitlines()
+            *_, values = {}, *csv.DictReader(lines, delimiter="\t")
             jobs.append(
                 {
                     "rule": rule,
@@ -101,10 +103,10 @@ def missing_models(run: Path, config: Tree, summary: Tree) -> list[Tree]:
             reason = "not among the models of the config"
             missing.append({"model": model, "seed": None, "reason": reason})
             continue
-        for number, seed in enumerate(config["seeds"]):
+        for seed in config["seeds"]:
             if (model, seed) in compared:
                 continue
-            folder = model if number == 0 else f"{model}/seed-{seed}"
+            folder = folder_of(model, seed, config["seeds"])
             one = seed if model in names or len(config["seeds"]) > 1 else None
             missing.append({"model": model, "seed": one, "reason": why_missing(run, folder)})
     return missing
@@ -112,7 +114,7 @@ def missing_models(run: Path, config: Tree, summary: Tree) -> list[Tree]:
 
 def why_missing(run: Path, folder: str) -> str:
     """Why a training of the config has no results, with the last line of its log."""
-    job = "train_" + folder.replace("/", "_").replace("-", "_")
+    job = training_job(folder)
     if (run / "models" / folder / "model.keras").exists():
         job = f"evaluate_{folder}"
     log = run / "logs" / f"{job}.log"

@@ -21,6 +21,7 @@ from noctact.crate import write_crate
 from noctact.errors import NoctactError
 from noctact.provenance import PARTS, Edges, Tree, how_made, in_order
 from noctact.readable import FILTERS, points
+from noctact.replicates import folder_of
 from noctact.results import ALTERED, BASELINES, read_cost, read_facts, read_object
 from noctact.tables import QUARANTINE, read_csv
 
@@ -167,8 +168,7 @@ def read_models(run: Path, config: Tree, summary: Tree) -> list[Tree]:
     """
     models: list[Tree] = []
     for row in summary["models"]:
-        own = row["seed"] == config["seeds"][0]
-        folder = row["model"] if own else f"{row['model']}/seed-{row['seed']}"
+        folder = folder_of(row["model"], row["seed"], config["seeds"])
         file = run / "models" / folder / "run.json"
         facts = read_facts(file)
         if (facts["model"], facts["seed"]) != (row["model"], row["seed"]):

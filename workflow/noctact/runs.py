@@ -78,29 +78,27 @@ def compare_runs(first: Path, other: Path) -> pd.DataFrame:
     if classes[0] != classes[1]:
         odd = sorted(set(classes[0]) ^ set(classes[1]))[0]
         raise NoctactError(f"{first} and {other}: different classes ({odd!r} is in one only)")
-    return pd.DataFrame(
-        [row_of(first, runs[0][name], other, runs[1][name]) for name in names],
-        columns=COLUMNS,
+    before, after = ({name: shown(models[name]) for name in names} for models in runs)
+    # All models of a run are evaluated on the same clips.
+    clips = [trainings[names[0]][0] for trainings in (before, after)]
+    groups, others = (
+        Recordings(run / "split" / "split.csv").of(predictions)
+        for run, predictions in zip((first, other), clips, strict=True)
     )
-
-
-def row_of(first: Path, ours: Sequence[Model], other: Path, theirs: Sequence[Model]) -> list[Any]:
-    """The row of one model, trained in both runs."""
-    before, after = shown(ours), shown(theirs)
-    paired = evaluated(before[0]) == evaluated(after[0])
-    groups = Recordings(first / "split" / "split.csv").of(before[0])
-    others = Recordings(other / "split" / "split.csv").of(after[0])
+    paired = evaluated(clips[0]) == evaluated(clips[1])
     if paired:
         weights = other_weights = draw(joined(groups, others))
     else:
         weights, other_weights = draw(groups), draw(others, seed=1)
-    name = ours[0].name
-    a = accuracy(before, weights, f"{name} before")
-    b = accuracy(after, other_weights, f"{name} after")
-    p = mcnemar_exact(before[0].right, after[0].right)[2] if paired else None
-    gap = b - a
-    one, two = [first, len(before[0].true), a.value], [other, len(after[0].true), b.value]
-    return [name, *one, *two, gap.value, *gap.interval, paired, p]
+    rows = []
+    for name in names:
+        a = accuracy(before[name], weights, f"{name} before")
+        b = accuracy(after[name], other_weights, f"{name} after")
+        one, two = [first, len(groups), a.value], [other, len(others), b.value]
+        gap = b - a
+        p = mcnemar_exact(before[name][0].right, after[name][0].right)[2] if paired else None
+        rows.append([name, *one, *two, gap.value, *gap.interval, paired, p])
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def joined(groups: Sequence[str], others: Sequence[str]) -> list[str]:

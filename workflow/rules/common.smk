@@ -22,6 +22,7 @@ from noctact.clips import list_clips, shard_of
 from noctact.config import check, model_settings
 from noctact.errors import NoctactError
 from noctact.memory import machine_mb, training_mb
+from noctact.replicates import folder_of, training_job
 
 # The jobs run `python -m noctact` from these sources, installed or not, by the Python that runs
 # Snakemake; a conda environment puts its own Python before it.
@@ -136,9 +137,9 @@ FRAMES = (
 )
 
 
-# Model and seed of each training by its folder in models/: the first seed has the model's own.
+# Model and seed of each training by its folder in models/.
 REPLICATES = {
-    model if seed == config["seeds"][0] else f"{model}/seed-{seed}": (model, seed)
+    folder_of(model, seed, config["seeds"]): (model, seed)
     for model in MODELS
     for seed in config["seeds"]
 }

@@ -2,7 +2,7 @@
 # works.
 for replicate, (model, seed) in REPLICATES.items():
     flat = replicate.replace(os.sep, "-")
-    job = f"train_{flat}".replace("-", "_")
+    job = training_job(replicate)
 
     rule:
         """Train one model with one seed."""

@@ -38,7 +38,6 @@ LAYERS = ("simple_rnn", "lstm", "gru")  # always in the first colours, whichever
 WITH_CNN: dict[str, Any] = {"linewidth": 2.0, "marker": "o", "markersize": 5.5}
 WITHOUT_CNN: dict[str, Any] = {"linewidth": 1.0, "marker": "s", "markersize": 4}
 
-MINUS = "\N{MINUS SIGN}"
 GREY = "0.35"  # of what is said beside the data; dark enough to read
 MARGIN = 0.12  # inches between what is drawn and the edge of the figure
 

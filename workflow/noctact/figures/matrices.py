@@ -14,7 +14,8 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 from numpy.typing import NDArray
 
-from noctact.figures.canvas import MINUS, arrange, canvas, fit, heading, styled, weight
+from noctact.figures.canvas import arrange, canvas, fit, heading, styled, weight
+from noctact.readable import signed
 
 MOST_CLASSES_WITH_PERCENT = 24  # beyond that the cells are small and hold the count only
 ACROSS = 3  # matrices in a row of a sheet
@@ -97,7 +98,7 @@ def confusion_difference(
     n = len(classes)
     difference = _shares(counts) - _shares(other)
     texts = {
-        (row, column): f"{100 * difference[row, column]:+.0f}".replace("-", MINUS)
+        (row, column): signed(difference[row, column], 0)
         for row, column in _places(abs(difference) > 0.005)
     }
     largest = max(0.1, math.ceil(10 * np.nanmax(abs(difference), initial=0)) / 10)
@@ -220,12 +221,11 @@ def _colour_bar(axes: Axes, mesh: QuadMesh, label: str, scale: float) -> None:
     bar = axes.inset_axes(
         (1 + 0.15 * scale / width, 0, 0.15 * scale / width, min(1, 3 * scale / height))
     )
-    ticks = PercentFormatter(1) if mesh.norm.vmin == 0 else FuncFormatter(_points)
+    ticks = (
+        PercentFormatter(1)
+        if mesh.norm.vmin == 0
+        else FuncFormatter(lambda value, _: signed(value, 0))
+    )
     axes.figure.colorbar(mesh, cax=bar, format=ticks)
     bar.set_ylabel(label, size=9 * scale)
     bar.tick_params(labelsize=9 * scale)
-
-
-def _points(value: float, _: int) -> str:
-    """Write a tick in percentage points."""
-    return f"{100 * value:+.0f}".replace("-", MINUS) if value else "0"

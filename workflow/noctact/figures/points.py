@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from noctact.figures.canvas import (
     GREY,
-    MINUS,
     WITH_CNN,
     WITHOUT_CNN,
     arrange,
@@ -31,6 +30,7 @@ from noctact.figures.canvas import (
     styled,
     weight,
 )
+from noctact.readable import MINUS, signed
 
 ROW = 0.36  # inches
 ACROSS = 3  # panels
@@ -112,10 +112,10 @@ def significance(pairs: pd.DataFrame) -> Figure:
         _interval(axes, y, pair | {"accuracy": pair["difference"]}, looks)
         bold = "bold" if pair["clear"] else "normal"
         label.set(fontweight=bold)
-        _beside(axes, y, _points(pair["difference"], ".1f"), 10, weight=bold)
+        _beside(axes, y, signed(pair["difference"], 1), 10, weight=bold)
         _beside(axes, y, _probability(pair["p_holm"]), 46, weight=bold)
     axes.axvline(0, color="0.3", linewidth=0.8)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _points(value, ".6g")))
+    axes.xaxis.set_major_formatter(FuncFormatter(_tick))
     axes.set_xlabel("difference of accuracy, percentage points, with 95% interval")
     legend = [
         Line2D([], [], label="clear: p < 0.05, and the interval leaves out 0", **CLEAR),
@@ -250,9 +250,9 @@ def _percent(value: float, digits: int = 0) -> str:
     return f"{value:.{digits}%}" if np.isfinite(value) else "?"
 
 
-def _points(value: float, digits: str) -> str:
-    """Write a difference in percentage points; `digits` is a format, as ".1f"."""
-    text = f"{100 * value:+{digits}}".replace("-", MINUS)
+def _tick(value: float, _: int) -> str:
+    """Write a tick in percentage points, with as many digits as it has."""
+    text = f"{100 * value:+.6g}".replace("-", MINUS)
     return text if text.strip("+0." + MINUS) else text[1:]  # no sign of zero
 
 
