@@ -22,8 +22,8 @@ PUBLISHED = Path(__file__).parents[1] / "resources" / "published"
 FIGURES = [
     *("accuracy", "loss", "ranking", "recall", "reliability", "significance"),
     *("parameters", "seconds_per_step", "inference", "confusion_difference", "examples"),
-    "errors/lstm",  # cnn_lstm makes no mistake
-    *(f"{folder}/{name}" for folder in ("confusion", "curves") for name in ("cnn_lstm", "lstm")),
+    *(f"{folder}/cnn_lstm" for folder in ("confusion", "curves", "errors")),
+    *(f"{folder}/lstm" for folder in ("confusion", "curves", "errors")),
 ]
 
 

@@ -8,6 +8,7 @@ import sys
 from importlib import import_module
 
 from noctact.errors import NoctactError
+from noctact.imports import quick_imports
 
 STAGES = {
     "acquire": "get the clips: download, unpack or generate them",
@@ -39,7 +40,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("stage", choices=STAGES, metavar="stage", help="--help after it tells more")
     stage = parser.parse_args(arguments[:1]).stage
     # Imported here, so that a stage pays only for the packages that it needs itself.
-    module = import_module(f"noctact.{stage}")
+    with quick_imports():
+        module = import_module(f"noctact.{stage}")
     parser = argparse.ArgumentParser(prog=f"noctact {stage}", description=STAGES[stage])
     module.add_arguments(parser)
     args = parser.parse_args(arguments[1:])

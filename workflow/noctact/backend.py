@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from noctact.imports import quick_imports
+
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors only
 
@@ -26,7 +28,10 @@ def _silent_stderr() -> Iterator[None]:
         os.close(nowhere)
 
 
-with _silent_stderr():
+# Keras and TensorFlow load these where they find them, for uses that are not ours.
+UNUSED = {"jax", "matplotlib", "sklearn"} - {os.environ["KERAS_BACKEND"]}
+
+with _silent_stderr(), quick_imports(*UNUSED):
     import keras
 
 

@@ -146,7 +146,6 @@ class Pictures:
             for label, clip in first["video_id"].items()
         ]
         self.write(figures.examples(strips), "examples")
-        (self.output / "errors").mkdir(parents=True, exist_ok=True)
         for name, seeds in self.evidence.trainings.items():
             predictions = seeds[0].predictions.of(self.evidence.split)
             strips = []
@@ -157,9 +156,9 @@ class Pictures:
                 strips.append(
                     figures.Strip(frames, f"{true}, taken for {predicted} ({sure:.0%})\n{clip}")
                 )
-            if strips:
-                title = f"{name}: the mistakes it was most sure of"
-                self.write(figures.errors(strips, title), f"errors/{name}")
+            # Also where there is none: a file that is always there can be missed.
+            title = f"{name}: {'the mistakes it was most sure of' if strips else 'no mistakes'}"
+            self.write(figures.errors(strips, title), f"errors/{name}")
 
     def _accuracies(self) -> pd.DataFrame:
         rows = [

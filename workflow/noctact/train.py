@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from noctact.atomic import discard, partial_of
 from noctact.errors import NoctactError
+from noctact.imports import quick_imports
 
 
 class Settings(NamedTuple):
@@ -90,8 +91,9 @@ def work(job: Job, words: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C; the parent deals with it
     Thread(target=end_with_parent, daemon=True).start()
     # Keras, for this process only.
-    from noctact.backend import out_of_memory  # noqa: PLC0415
-    from noctact.training import train  # noqa: PLC0415
+    with quick_imports():
+        from noctact.backend import out_of_memory  # noqa: PLC0415
+        from noctact.training import train  # noqa: PLC0415
 
     try:
         train(job)

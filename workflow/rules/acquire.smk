@@ -21,8 +21,6 @@ if config["source"] != "folder":
         """Download, unpack or generate the clips."""
         input:
             archive=config["path"] if config["source"] == "archive" else [],
-            # An edit of the generator makes other clips; one of the downloader does not.
-            code=code("synthetic") if config["source"] == "synthetic" else [],
         output:
             clips=directory(f"{RUN}/dataset/clips"),
         log:
@@ -35,6 +33,8 @@ if config["source"] != "folder":
         resources:
             mem_mb=2000,
         params:
+            # An edit of the generator makes other clips; one of the downloader does not.
+            *(code("synthetic") if config["source"] == "synthetic" else []),
             source=lambda wildcards: acquire_arguments(),
         shell:
             "python -m noctact acquire {params.source}"

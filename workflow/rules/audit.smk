@@ -5,7 +5,6 @@ rule audit:
         rejected=f"{RUN}/dataset/rejected.csv",
         shards=expand(f"{RUN}/frames/shard-{{shard}}.h5", shard=SHARDS),
         quarantine=expand(f"{RUN}/frames/shard-{{shard}}.quarantine.csv", shard=SHARDS),
-        code=code("audit"),
     output:
         manifest=f"{RUN}/dataset/manifest.csv",
         groups=f"{RUN}/dataset/groups.csv",
@@ -19,6 +18,7 @@ rule audit:
     resources:
         mem_mb=500,
     params:
+        *code("audit"),
         # A function: in a text, Snakemake would take the braces of \d{4} for a wildcard.
         pattern=lambda wildcards: (
             f"--pattern={shlex.quote(config['groups']['pattern'])}"

@@ -1,4 +1,3 @@
-import ast
 import functools
 import hashlib
 import json
@@ -23,6 +22,7 @@ from noctact.config import check, model_settings
 from noctact.errors import NoctactError
 from noctact.memory import machine_mb, training_mb
 from noctact.replicates import folder_of, training_job
+from noctact.sources import code
 
 # The jobs run `python -m noctact` from these sources, installed or not, by the Python that runs
 # Snakemake; a conda environment puts its own Python before it.
@@ -95,31 +95,6 @@ def clips_digest(wildcards):
     return hashlib.sha256(repr(sizes).encode()).hexdigest()
 
 
-@functools.cache
-def code(*modules):
-    """The source files of `modules` of the library and of what they import from it.
-
-    As inputs of a rule they are compared by content, so that an edit runs again what it touches,
-    and nothing else.
-    """
-    found, waiting = {}, ["noctact", *(f"noctact.{name}" for name in modules)]
-    while waiting:
-        name = waiting.pop()
-        path = LIBRARY.joinpath(*name.split("."))
-        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-        if name in found or not file.exists():
-            continue
-        found[name] = os.path.relpath(file)
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                # `from noctact import video` names a file, `from noctact.video import decode` not.
-                waiting += [
-                    node.module,
-                    *(f"{node.module}.{part.name}" for part in node.names),
-                ]
-    return sorted(found.values())
-
-
 try:
     config.update(check(config))
     if config["source"] == "folder":
@@ -166,33 +141,39 @@ def evaluation_memory(replicate):
     return training_mb(model, FRAMES, settings, cache_mb=0)
 
 
+def files_of(pattern):
+    """The files that a pattern among the inputs or outputs of a rule stands for."""
+    if callable(pattern):
+        return []
+    if "{" not in pattern:
+        return [pattern]
+    pattern = strip_wildcard_constraints(pattern)
+    return expand(pattern, replicate=REPLICATES, shard=SHARDS)
+
+
+def everything():
+    """All files that a run makes, by the rule that makes each."""
+    return {
+        file: stage.name
+        for stage in workflow.rules
+        for pattern in stage.output
+        for file in files_of(pattern)
+    }
+
+
 def rule_edges():
     """Pairs of rules, of which the second takes what the first makes: the graph on the page."""
-
-    def files(pattern):
-        if callable(pattern):
-            return []
-        if "{" not in pattern:
-            return [pattern]
-        pattern = strip_wildcard_constraints(pattern)
-        # One shard stands for all of them.
-        return expand(pattern, replicate=REPLICATES, shard=SHARDS[:1])
-
-    stages = [stage for stage in workflow.rules if stage.name != "all"]
-    makers = {
-        file: stage.name
-        for stage in stages
-        for pattern in stage.output
-        for file in files(pattern)
-    }
+    makers = everything()
     edges = {}
-    for stage in stages:
+    for stage in workflow.rules:
+        if stage.name == "all":
+            continue
         for pattern in stage.input:
             if pattern == clip_files and config["source"] != "folder":
                 edges["acquire", stage.name] = True
             edges |= {
                 (makers[file], stage.name): True
-                for file in files(pattern)
+                for file in files_of(pattern)
                 if file in makers
             }
     return list(edges)

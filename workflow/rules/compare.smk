@@ -31,6 +31,7 @@ CHARTS = {
     "recall": ("Classes", "recall"),
     **{f"confusion/{model}": ("Classes", "confusion") for model in MODELS},
     "examples": ("Clips", "examples"),
+    **{f"errors/{model}": ("Clips", "errors") for model in MODELS},
     **{
         name: ("Cost", "cost")
         for name in ("parameters", "seconds_per_step", "inference")
@@ -59,7 +60,6 @@ rule compare:
             if PUBLISHED
             else []
         ),
-        code=code("compare"),
     output:
         json=f"{COMPARISON}/summary.json",
         tables=[
@@ -81,14 +81,6 @@ rule compare:
             for chart, (category, caption) in CHARTS.items()
         ],
         vector=expand(f"{COMPARISON}/{{chart}}.svg", chart=CHARTS),
-        # A folder: a model without mistakes has no figure of them.
-        errors=report(
-            directory(f"{COMPARISON}/errors"),
-            patterns=["{model}.png"],
-            caption="../report/errors.rst",
-            category="Clips",
-            labels={"figure": "errors of {model}"},
-        ),
     log:
         f"{RUN}/logs/compare.log",
     benchmark:
@@ -98,6 +90,7 @@ rule compare:
     resources:
         mem_mb=1500,
     params:
+        *code("compare"),
         run=lambda wildcards, input: os.path.dirname(os.path.dirname(input.split)),
         models=list(REPLICATES),
         published=f"--published {shlex.quote(PUBLISHED)}" if PUBLISHED else "",

@@ -4,7 +4,6 @@ rule controls:
         split=f"{RUN}/split/split.csv",
         manifest=f"{RUN}/dataset/manifest.csv",
         shards=expand(f"{RUN}/frames/shard-{{shard}}.h5", shard=SHARDS),
-        code=code("controls"),
     output:
         majority=f"{RUN}/controls/majority.csv",
         mean_frame=f"{RUN}/controls/mean_frame.csv",
@@ -18,6 +17,7 @@ rule controls:
     resources:
         mem_mb=1000,
     params:
+        *code("controls"),
         folder=lambda wildcards, output: os.path.dirname(output.majority),
     shell:
         "python -m noctact controls"

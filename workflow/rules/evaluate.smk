@@ -4,7 +4,6 @@ rule evaluate:
         model=f"{RUN}/models/{{replicate}}/model.keras",
         split=f"{RUN}/split/split.csv",
         shards=expand(f"{RUN}/frames/shard-{{shard}}.h5", shard=SHARDS),
-        code=code("evaluate"),
     output:
         predictions=f"{RUN}/models/{{replicate}}/predictions.csv",
         shuffled=f"{RUN}/models/{{replicate}}/shuffled.csv",
@@ -20,6 +19,7 @@ rule evaluate:
     resources:
         mem_mb=lambda wildcards: evaluation_memory(wildcards.replicate),
     params:
+        *code("evaluate"),
         batch_size=16,
         folder=lambda wildcards, output: os.path.dirname(output.predictions),
     shell:

@@ -2,7 +2,6 @@ rule extract:
     """Decode the frames of the clips of one shard."""
     input:
         clips=clip_files,
-        code=code("extract"),
     output:
         shard=f"{RUN}/frames/shard-{{shard}}.h5",
         quarantine=f"{RUN}/frames/shard-{{shard}}.quarantine.csv",
@@ -16,6 +15,7 @@ rule extract:
         # Two processes of 100 MB each, and what decoding a clip may add before it is stopped.
         mem_mb=500 + config["frames"]["memory_mb"],
     params:
+        *code("extract"),
         root=clip_root,
         shards=config["frames"]["shards"],
         clips=clips_digest,

@@ -2,7 +2,6 @@ rule index:
     """List the clips: what there is, how large, which content, which shard."""
     input:
         clips=clip_files,
-        code=code("index"),
     output:
         index=f"{RUN}/dataset/index.csv",
         rejected=f"{RUN}/dataset/rejected.csv",
@@ -15,6 +14,7 @@ rule index:
     resources:
         mem_mb=500,
     params:
+        *code("index"),
         root=clip_root,
         shards=config["frames"]["shards"],
         clips=clips_digest,

@@ -8,7 +8,6 @@ rule report:
         quarantine=f"{RUN}/dataset/quarantine.csv",
         split=f"{RUN}/split/split.csv",
         template=os.path.relpath(LIBRARY / "noctact" / "report.html"),
-        code=code("report"),
     output:
         # Not for Snakemake's own report: browsers show no page of this size inside another.
         page=f"{RUN}/report.html",
@@ -24,6 +23,7 @@ rule report:
     resources:
         mem_mb=500,
     params:
+        *code("report"),
         run=lambda wildcards, output: os.path.dirname(output.page),
         # Functions: in a text, Snakemake would take the braces for wildcards.
         config=lambda wildcards: json.dumps(config, sort_keys=True),

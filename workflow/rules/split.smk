@@ -2,7 +2,6 @@ rule split:
     """Divide the recordings into train, val and test."""
     input:
         groups=f"{RUN}/dataset/groups.csv",
-        code=code("split"),
     output:
         split=f"{RUN}/split/split.csv",
     log:
@@ -14,6 +13,7 @@ rule split:
     resources:
         mem_mb=500,
     params:
+        *code("split"),
         strategy=config["split"]["strategy"],
         fractions=f"--val {config['split']['val']} --test {config['split']['test']}",
         seed=f"--seed {config['split']['seed']}",

@@ -11,7 +11,6 @@ for replicate, (model, seed) in REPLICATES.items():
         input:
             split=f"{RUN}/split/split.csv",
             shards=expand(f"{RUN}/frames/shard-{{shard}}.h5", shard=SHARDS),
-            code=code("train", f"models.{model}"),
         output:
             model=f"{RUN}/models/{replicate}/model.keras",
             history=f"{RUN}/models/{replicate}/history.csv",
@@ -30,6 +29,7 @@ for replicate, (model, seed) in REPLICATES.items():
             predicted_mb=training_memory(replicate),
             cache_mb=config["cache_mb"],
         params:
+            *code("train", f"models.{model}"),
             model=model,
             settings=model_settings(config, model, seed),
             folder=lambda wildcards, output: os.path.dirname(output.model),

@@ -56,6 +56,7 @@ def errors(strips: Sequence[Strip], title: str) -> Figure:
     """Draw all frames of each clip, five in a row, below its caption.
 
     Night clips are dark: each is brightened, by the factor under its caption; see `brighten`.
+    Without `strips` there is nothing but the title.
     """
     return _sheet(strips, title, SIDE, across=1)
 
@@ -102,7 +103,7 @@ def _sheet(strips: Sequence[Strip], title: str, side: int, across: int) -> Figur
     Laid out by pixels, from the top: automatic layouts scale the pictures.
     """
     small = [np.stack([thumbnail(frame, side) for frame in strip.frames]) for strip in strips]
-    wide = max(*(frames.shape[2] for frames in small), NARROW * side // SIDE)
+    wide = max([frames.shape[2] for frames in small] + [NARROW * side // SIDE])
     step = COLUMNS * (wide + GAP) + 2 * GAP
     blocks = []
     for frames, strip in zip(small, strips, strict=True):
@@ -111,7 +112,7 @@ def _sheet(strips: Sequence[Strip], title: str, side: int, across: int) -> Figur
         text = ", ".join([*more, f"brightened {factor:.1f} times"])
         blocks.append(_Block(_wrap(first, step), _wrap(text, step), list(bright)))
     width = across * step
-    head = _Block(_wrap(title, width), _wrap(BRIGHTENED, width), [])
+    head = _Block(_wrap(title, width), _wrap(BRIGHTENED, width) if strips else [], [])
     places, y = [], head.above() + 3 * GAP
     for n in range(0, len(blocks), across):
         row = blocks[n : n + across]
