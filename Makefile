@@ -5,11 +5,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: demo test lint bench lock docs
+.PHONY: demo why test lint bench lock docs
 
 demo: $(READY)
 	$(BIN)/snakemake --cores all --configfile config/demo.yaml
 	@echo "Open results/demo/report.html"
+
+# What `snakemake` would do, a line a job, and which change asks for it; the call's own flags go
+# into ARGS: make why ARGS="--configfile mine.yaml"
+why: $(READY)
+	@NOCTACT_WHY=1 $(BIN)/snakemake --dry-run $(ARGS)
 
 # On all cores: most tests wait for a process of their own that uses one.
 test: $(READY)

@@ -100,6 +100,7 @@ def test_environment_of_a_stage_holds_what_it_imports(stage):
     distributions = packages_distributions()
     needed = {
         distributions[package][0].lower()
-        for package in imports(LIBRARY / f"{stage}.py") - sys.stdlib_module_names
+        for package in imports(LIBRARY / f"{stage}.py") | imports(LIBRARY / "__main__.py")
+        if package not in sys.stdlib_module_names
     }
     assert needed <= set(conda(RULES[stage][0])), stage

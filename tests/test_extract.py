@@ -128,6 +128,7 @@ def test_a_shard_has_the_agreed_layout(clips, tmp_path):
         }
         assert shard["frames"].chunks == (1, *SHAPE, 3)
         assert dict(shard.attrs) == {
+            "columns_sha256": columns_sha256(shard),
             "sampling": "left",
             "by": "time",
             "decoding": "exact",

@@ -7,6 +7,7 @@ import argparse
 import sys
 from importlib import import_module
 
+from noctact.calls import end_with_caller
 from noctact.errors import NoctactError
 from noctact.imports import quick_imports
 
@@ -21,6 +22,7 @@ STAGES = {
     "evaluate": "predict the val and test clips with a trained model",
     "compare": "compare the models of a run, or finished runs",
     "report": "write the page of a run, and how it was made",
+    "verify": "check that shards hold what was written to them",
     "parity": "list the clips of which seeking gives other frames than decoding",
     "frames": "draw the frames that are taken of one clip, as a film strip",
     "describe": "print the layers and parameters of the models",
@@ -45,6 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=f"noctact {stage}", description=STAGES[stage])
     module.add_arguments(parser)
     args = parser.parse_args(arguments[1:])
+    end_with_caller()
     try:
         module.run(args)
     except (NoctactError, OSError) as error:

@@ -1,5 +1,6 @@
 """Write under a temporary name, rename when complete: a final name never holds half a result."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,13 +20,23 @@ def partial_of(final: Path) -> Path:
     return final.with_name(f".partial-{final.name}")
 
 
+def settle(path: Path) -> None:
+    """Wait until the file or folder `path` is on the disk."""
+    if path.is_dir():
+        os.sync()  # for a folder of thousands of files quicker than one by one
+        return
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
 @contextmanager
 def replacing(final: Path) -> Iterator[Path]:
     """Give a temporary path beside `final` to write a file or a folder at.
 
     On leaving the block without an error the temporary path is renamed to `final` (which it
-    replaces); on an error it is removed and `final` stays as it was. The temporary name keeps
-    the suffix of `final`, because writers choose a format by it.
+    replaces); on an error it is removed and `final` stays as it was. Also when the power fails:
+    what is renamed is on the disk before. The temporary name keeps the suffix of `final`, because
+    writers choose a format by it.
     """
     final.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_of(final)
@@ -35,6 +46,7 @@ def replacing(final: Path) -> Iterator[Path]:
     except BaseException:
         discard(partial)
         raise
+    settle(partial)
     if final.is_dir():
         discard(final)
     partial.replace(final)

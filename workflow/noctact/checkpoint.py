@@ -1,7 +1,6 @@
 """The checkpoint of a training: what it takes to go on after the last finished epoch."""
 
 import json
-import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,16 +29,12 @@ def write(file: Path, identity: str, facts: Mapping[str, Any], arrays: Arrays) -
 
     A zip file, for the checksum of each member. One array at a time is copied to memory.
     """
-    with replacing(file) as partial, partial.open("wb") as stream:
-        with zipfile.ZipFile(stream, "w") as archive:
-            archive.writestr(FACTS, json.dumps({"identity": identity} | dict(facts)))
-            for name, values in arrays.items():
-                for number, value in enumerate(values):
-                    with archive.open(f"{name}/{number}.npy", "w", force_zip64=True) as member:
-                        np.lib.format.write_array(member, np.asarray(value), allow_pickle=False)
-        # On the disk before the rename: it replaces the only one there is.
-        stream.flush()
-        os.fsync(stream.fileno())
+    with replacing(file) as partial, zipfile.ZipFile(partial, "w") as archive:
+        archive.writestr(FACTS, json.dumps({"identity": identity} | dict(facts)))
+        for name, values in arrays.items():
+            for number, value in enumerate(values):
+                with archive.open(f"{name}/{number}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asarray(value), allow_pickle=False)
 
 
 def read(file: Path, identity: str, variables: Mapping[str, Sequence[Any]]) -> Restored | None:

@@ -75,14 +75,22 @@ class Sink(io.FileIO):
         self.check()
 
 
+def columns_sha256(shard: h5py.File) -> str:
+    """SHA-256, as 64 hex digits, of what the columns of `shard` hold; `frames` is none of them."""
+    names = sorted(set(shard) - {"frames"})
+    cells = [(name, shard[name].dtype.str, shard[name][:].tolist()) for name in names]
+    return hashlib.sha256(repr(cells).encode()).hexdigest()
+
+
 def write_shard(
     file: Path, rows: Iterable[ClipFrames], shape: tuple[int, int, int], attributes: dict[str, str]
 ) -> None:
     """Write `rows`, one at a time, to `file`; `shape` is (count, height, width) of the frames.
 
     The columns are the fields of ClipFrames, and `sha256`: that of the frames of the clip as bytes,
-    in C order, as 64 hex digits. Memory holds the frames of one clip, whatever the number of clips.
-    Raises OSError when `file` can't be written.
+    in C order, as 64 hex digits. The attribute `columns_sha256` is that of the columns; see
+    `verify`. Memory holds the frames of one clip, whatever the number of clips. Raises OSError when
+    `file` can't be written.
     """
     count = shape[0]
     text = h5py.string_dtype()
@@ -122,6 +130,7 @@ def write_shard(
         for name, (cell, dtype) in cells.items():
             data = np.array(columns[name], object if dtype is text else dtype)
             shard.create_dataset(name, data=data.reshape(-1, *cell), dtype=dtype)
+        shard.attrs["columns_sha256"] = columns_sha256(shard)
 
 
 @contextmanager
@@ -129,7 +138,7 @@ def must_be_shard(file: Path) -> Iterator[None]:
     """What goes wrong in reading `file` becomes a NoctactError that says what to do."""
     try:
         yield
-    except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise NoctactError(
             f"{file}: not a shard, or damaged ({error}); delete it and run again"
         ) from error
@@ -146,6 +155,17 @@ def read_columns(file: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
             name: (column.asstr() if h5py.check_string_dtype(column.dtype) else column)[:]
             for name, column in columns.items()
         }
+
+
+def verify(file: Path) -> None:
+    """Raise NoctactError unless `file` holds what `write_shard` wrote, by its checksums."""
+    with must_be_shard(file), h5py.File(file, "r") as shard:
+        if shard.attrs["columns_sha256"] != columns_sha256(shard):
+            raise ValueError("its columns do not have the checksum that it names")
+        video_ids = shard["video_id"].asstr()[:]
+    shards = Shards([file])
+    for video_id in video_ids:
+        shards.read([video_id])
 
 
 class Place(NamedTuple):
@@ -186,6 +206,7 @@ class Shards:
                 "run again"
             )
         self.shape: tuple[int, int, int] = shapes.pop()
+        self._verified: set[str] = set()
         self._kept: dict[str, NDArray[np.uint8]] = {}
         self._clips_to_keep = cache_mb * 10**6 // (math.prod(self.shape) * 3)
         self._keeping = threading.Lock()
@@ -199,6 +220,14 @@ class Shards:
         with self._keeping:
             if video_id not in self._kept and len(self._kept) < self._clips_to_keep:
                 self._kept[video_id] = frames.copy()
+
+    def _verify(self, video_id: str, place: Place, frames: NDArray[np.uint8]) -> None:
+        """Raise ValueError where `frames` have another checksum; looked at once for each clip."""
+        if video_id in self._verified:
+            return
+        if hashlib.sha256(frames.data).hexdigest() != place.sha256:
+            raise ValueError(f"the frames of {video_id} do not have their checksum")
+        self._verified.add(video_id)
 
     def read(self, video_ids: Sequence[str]) -> NDArray[np.uint8]:
         """Frames of `video_ids`, in their order: uint8 (clips, count, height, width, 3).
@@ -214,6 +243,7 @@ class Shards:
                 continue
             with must_be_shard(place.file):
                 self._open[place.file]["frames"].read_direct(frames, np.s_[place.row])
+                self._verify(video_id, place, frames)
             self._keep(video_id, frames)
         return batch
 

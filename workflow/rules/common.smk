@@ -17,6 +17,7 @@ min_version("9.0")
 LIBRARY = Path(workflow.basedir, "workflow")
 sys.path.insert(0, str(LIBRARY))
 
+from noctact.calls import CALLER, take_note
 from noctact.clips import list_clips, shard_of
 from noctact.config import check, model_settings
 from noctact.errors import NoctactError
@@ -30,6 +31,8 @@ os.environ.update(
     PYTHONPATH=str(LIBRARY),
     PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]),
 )
+os.environ[CALLER] = str(os.getpid())
+
 
 # `snakemake --cores 8` must not fill the memory with trainings that each fit alone. On a cluster
 # each job has its own; a profile that sets mem_mb (to any number) lifts this limit.
@@ -111,6 +114,39 @@ FRAMES = (
     config["frames"]["width"],
 )
 
+
+def unlock_after_a_kill():
+    """Remove Snakemake's lock where the call that made it was killed."""
+    if take_note(Path(".snakemake", "noctact-calls"), Path(".snakemake", "locks")):
+        print(
+            "Unlocked the folder: the call that had locked it was killed.", flush=True
+        )
+
+
+def set_aside_damaged_shards():
+    """Give another name to each shard that was changed since it was written, and is damaged by it.
+
+    Then Snakemake finds it missing. What tells is the time of its quarantine, written after it.
+    """
+    for shard in map(Path, expand(f"{RUN}/frames/shard-{{shard}}.h5", shard=SHARDS)):
+        quarantine = shard.with_suffix(".quarantine.csv")
+        if not (shard.exists() and quarantine.exists()):
+            continue
+        if shard.stat().st_mtime_ns > quarantine.stat().st_mtime_ns:
+            # In a process of its own: HDF5 may crash on a damaged file.
+            verify = sys.executable, "-m", "noctact", "verify", shard
+            if subprocess.run(verify, check=False).returncode:
+                shard.replace(f"{shard}.damaged")
+                print(f"Set aside as {shard}.damaged, to extract it anew.", flush=True)
+
+
+# Not in the processes of jobs.
+if workflow.is_main_process:
+    try:
+        unlock_after_a_kill()
+        set_aside_damaged_shards()
+    except OSError as error:
+        raise WorkflowError(str(error)) from None
 
 # Model and seed of each training by its folder in models/.
 REPLICATES = {
