@@ -356,6 +356,7 @@ def extract(folder: Path, output: Path) -> tuple[NDArray[np.float64], NDArray[np
     command += ["--shard", "0", "--shards", "1", "--count", str(COUNT)]
     command += ["--height", str(HEIGHT), "--width", str(WIDTH)]
     command += ["--output", str(output), "--quarantine", str(output.with_suffix(".csv"))]
+    command += ["--checksum", str(output.with_suffix(".sha256"))]
     cpu: list[float] = []
     wall: list[float] = []
     while sum(wall) < ENOUGH / 2:

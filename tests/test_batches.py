@@ -318,6 +318,17 @@ def test_a_damaged_shard_is_an_error_where_the_batch_would_come(tmp_path):
     assert readers() == []
 
 
+def test_a_flipped_bit_is_an_error(tmp_path):
+    file = write(tmp_path / "shard.h5", NAMES, FRAMES)
+    offset, size = chunks(file)[5]
+    byte = file.read_bytes()[offset + size - 1]
+    overwrite(file, offset + size - 1, bytes([byte ^ 1]))
+    shards = Shards([file])
+    np.testing.assert_array_equal(shards.read(NAMES[:5]), FRAMES[:5])
+    with pytest.raises(NoctactError, match=r"damaged \(the frames of .* checksum\); delete it"):
+        shards.read([NAMES[5]])
+
+
 def test_a_clip_that_is_in_no_shard_is_an_error(one):
     absent = Batches(one, [NAMES[0], "Walk/none.mp4"], [0, 0], 1, 1)
     with pytest.raises(NoctactError, match=r"Walk/none\.mp4: not in the shards"):

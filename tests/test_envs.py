@@ -18,7 +18,7 @@ SPECS = {file.stem: yaml.safe_load(file.read_text()) for file in ROOT.glob("envs
 RULES = {
     file.stem: re.findall(r"envs/(\w+)\.yaml", file.read_text())
     for file in ROOT.glob("workflow/rules/*.smk")
-    if file.stem != "common"
+    if re.search(r"^ *(rule\b|checkpoint\b)", file.read_text(), re.M)
 }
 
 

@@ -64,13 +64,15 @@ def clips(tmp_path_factory, make_clip):
 def run_extract(root, folder, shard=0, shards=1, settings=SETTINGS, seconds=60, memory_mb=1000):
     folder.mkdir(parents=True, exist_ok=True)
     output, quarantine = folder / "shard.h5", folder / "quarantine.csv"
-    extract(root, shard, shards, settings, output, quarantine, seconds, memory_mb)
+    checksum = folder / "shard.h5.sha256"
+    extract(root, shard, shards, settings, output, quarantine, checksum, seconds, memory_mb)
     return output, quarantine
 
 
 def command(root, folder, shard=0, shards=1):
     options = {"clips": root, "shard": shard, "shards": shards, "count": 4, "height": 24}
     options |= {"width": 32, "output": folder / "shard.h5", "quarantine": folder / "quarantine.csv"}
+    options |= {"checksum": folder / "shard.h5.sha256"}
     pairs = (f"--{name}={value}" for name, value in options.items())
     return [sys.executable, "-m", "noctact", "extract", *pairs]
 
@@ -128,7 +130,6 @@ def test_a_shard_has_the_agreed_layout(clips, tmp_path):
         }
         assert shard["frames"].chunks == (1, *SHAPE, 3)
         assert dict(shard.attrs) == {
-            "columns_sha256": columns_sha256(shard),
             "sampling": "left",
             "by": "time",
             "decoding": "exact",
@@ -251,8 +252,9 @@ def test_a_failure_leaves_the_old_shard(clips, tmp_path):
     output, _ = run_extract(clips, tmp_path)
     before = output.read_bytes()
     (tmp_path / "file").touch()
+    inside = tmp_path / "file" / "quarantine.csv"
     with pytest.raises(OSError, match="file"):
-        extract(clips, 0, 2, SETTINGS, output, tmp_path / "file" / "quarantine.csv", 60, 1000)
+        extract(clips, 0, 2, SETTINGS, output, inside, tmp_path / "sum", 60, 1000)
     assert output.read_bytes() == before
     assert not list(tmp_path.glob(".partial-*"))
 

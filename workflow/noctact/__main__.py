@@ -22,7 +22,6 @@ STAGES = {
     "evaluate": "predict the val and test clips with a trained model",
     "compare": "compare the models of a run, or finished runs",
     "report": "write the page of a run, and how it was made",
-    "verify": "check that shards hold what was written to them",
     "parity": "list the clips of which seeking gives other frames than decoding",
     "frames": "draw the frames that are taken of one clip, as a film strip",
     "describe": "print the layers and parameters of the models",

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from noctact.arguments import add_frame_settings, frame_settings, positive
 from noctact.atomic import replacing
+from noctact.checksums import write_checksum
 from noctact.clips import Clip, list_clips, shard_of
 from noctact.errors import NoctactError
 from noctact.sampling import FrameSettings
@@ -86,10 +87,12 @@ def extract(
     settings: FrameSettings,
     output: Path,
     quarantine: Path,
+    checksum: Path,
     seconds: int,
     memory_mb: int,
 ) -> None:
-    """Write the frames of the clips of shard `shard` of `shards`, and what could not be decoded.
+    """Write the frames of the clips of shard `shard` of `shards`, what could not be decoded, and
+    the checksum of the shard.
 
     A clip may take `seconds` and `memory_mb` MB to decode. Raises NoctactError for a shard that is
     none of the `shards`, for a full disk, and as `clips.list_clips` and `workers.guarded` do.
@@ -118,6 +121,7 @@ def extract(
             with closing(readings), progress(shard, len(clips)) as bar:
                 write_shard(temporary, clip_rows(clips, readings, bar, faults), shape, attributes)
             write_csv(quarantine, QUARANTINE, faults)
+        write_checksum(output, checksum)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -137,6 +141,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--memory", type=positive, default=1000, help="MB, likewise")
     parser.add_argument("--output", type=Path, required=True, help="HDF5 file to write")
     parser.add_argument("--quarantine", type=Path, required=True, help="CSV to write")
+    parser.add_argument("--checksum", type=Path, required=True, help="SHA-256 to write")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -148,6 +153,7 @@ def run(args: argparse.Namespace) -> None:
         frame_settings(args),
         args.output,
         args.quarantine,
+        args.checksum,
         args.seconds,
         args.memory,
     )

@@ -1,19 +1,13 @@
 """Stage index: what clips there are, before any is decoded."""
 
 import argparse
-import hashlib
 import os
 from pathlib import Path
 
 from noctact.arguments import positive
+from noctact.checksums import sha256
 from noctact.clips import list_clips, shard_of
 from noctact.tables import INDEX, QUARANTINE, write_csv
-
-
-def sha256(file: Path) -> str:
-    """SHA-256 of the content of `file`, in hexadecimal."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def printable(path: Path) -> str:

@@ -75,22 +75,14 @@ class Sink(io.FileIO):
         self.check()
 
 
-def columns_sha256(shard: h5py.File) -> str:
-    """SHA-256, as 64 hex digits, of what the columns of `shard` hold; `frames` is none of them."""
-    names = sorted(set(shard) - {"frames"})
-    cells = [(name, shard[name].dtype.str, shard[name][:].tolist()) for name in names]
-    return hashlib.sha256(repr(cells).encode()).hexdigest()
-
-
 def write_shard(
     file: Path, rows: Iterable[ClipFrames], shape: tuple[int, int, int], attributes: dict[str, str]
 ) -> None:
     """Write `rows`, one at a time, to `file`; `shape` is (count, height, width) of the frames.
 
     The columns are the fields of ClipFrames, and `sha256`: that of the frames of the clip as bytes,
-    in C order, as 64 hex digits. The attribute `columns_sha256` is that of the columns; see
-    `verify`. Memory holds the frames of one clip, whatever the number of clips. Raises OSError when
-    `file` can't be written.
+    in C order, as 64 hex digits. Memory holds the frames of one clip, whatever the number of clips.
+    Raises OSError when `file` can't be written.
     """
     count = shape[0]
     text = h5py.string_dtype()
@@ -130,7 +122,6 @@ def write_shard(
         for name, (cell, dtype) in cells.items():
             data = np.array(columns[name], object if dtype is text else dtype)
             shard.create_dataset(name, data=data.reshape(-1, *cell), dtype=dtype)
-        shard.attrs["columns_sha256"] = columns_sha256(shard)
 
 
 @contextmanager
@@ -155,17 +146,6 @@ def read_columns(file: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
             name: (column.asstr() if h5py.check_string_dtype(column.dtype) else column)[:]
             for name, column in columns.items()
         }
-
-
-def verify(file: Path) -> None:
-    """Raise NoctactError unless `file` holds what `write_shard` wrote, by its checksums."""
-    with must_be_shard(file), h5py.File(file, "r") as shard:
-        if shard.attrs["columns_sha256"] != columns_sha256(shard):
-            raise ValueError("its columns do not have the checksum that it names")
-        video_ids = shard["video_id"].asstr()[:]
-    shards = Shards([file])
-    for video_id in video_ids:
-        shards.read([video_id])
 
 
 class Place(NamedTuple):

@@ -1,7 +1,6 @@
 """Unpack a zip archive from an untrusted source: complete and plain, or not at all."""
 
 import errno
-import hashlib
 import shutil
 import stat
 import unicodedata
@@ -12,6 +11,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from noctact.atomic import replacing
+from noctact.checksums import sha256
 from noctact.errors import NoctactError
 
 CHUNK = 1 << 20  # bytes held in memory at once
@@ -52,8 +52,7 @@ def check_sha256(archive: Path, expected: str) -> None:
     Raises NoctactError, with both sums, when they differ. The archive stays: it may be the sum that
     is wrong, and the archive hours of download.
     """
-    with archive.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = sha256(archive)
     if found != expected.lower():
         raise NoctactError(
             f"{archive}: sha256 is {found}, expected {expected.lower()}; "

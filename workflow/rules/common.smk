@@ -18,6 +18,7 @@ LIBRARY = Path(workflow.basedir, "workflow")
 sys.path.insert(0, str(LIBRARY))
 
 from noctact.calls import CALLER, take_note
+from noctact.checksums import is_damaged
 from noctact.clips import list_clips, shard_of
 from noctact.config import check, model_settings
 from noctact.errors import NoctactError
@@ -124,20 +125,16 @@ def unlock_after_a_kill():
 
 
 def set_aside_damaged_shards():
-    """Give another name to each shard that was changed since it was written, and is damaged by it.
-
-    Then Snakemake finds it missing. What tells is the time of its quarantine, written after it.
+    """Give another name to each shard that is no more what was written: to Snakemake it is missing
+    then.
     """
-    for shard in map(Path, expand(f"{RUN}/frames/shard-{{shard}}.h5", shard=SHARDS)):
-        quarantine = shard.with_suffix(".quarantine.csv")
-        if not (shard.exists() and quarantine.exists()):
-            continue
-        if shard.stat().st_mtime_ns > quarantine.stat().st_mtime_ns:
-            # In a process of its own: HDF5 may crash on a damaged file.
-            verify = sys.executable, "-m", "noctact", "verify", shard
-            if subprocess.run(verify, check=False).returncode:
-                shard.replace(f"{shard}.damaged")
-                print(f"Set aside as {shard}.damaged, to extract it anew.", flush=True)
+    for shard in expand(f"{RUN}/frames/shard-{{shard}}.h5", shard=SHARDS):
+        if is_damaged(Path(shard), Path(f"{shard}.sha256")):
+            Path(shard).replace(f"{shard}.damaged")
+            print(
+                f"{shard}: damaged after it was written; set aside as {shard}.damaged",
+                flush=True,
+            )
 
 
 # Not in the processes of jobs.

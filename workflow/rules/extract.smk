@@ -5,6 +5,7 @@ rule extract:
     output:
         shard=f"{RUN}/frames/shard-{{shard}}.h5",
         quarantine=f"{RUN}/frames/shard-{{shard}}.quarantine.csv",
+        checksum=f"{RUN}/frames/shard-{{shard}}.h5.sha256",
     log:
         f"{RUN}/logs/extract-{{shard}}.log",
     benchmark:
@@ -34,4 +35,5 @@ rule extract:
         " {params.frames} {params.limits}"
         " --output {output.shard:q}"
         " --quarantine {output.quarantine:q}"
+        " --checksum {output.checksum:q}"
         " 2>&1 | tee {log:q}"

@@ -21,13 +21,13 @@ def causes(job):
     if reason.missing_output:
         made = any(records.metadata(file) for file in reason.missing_output)
         yield f"missing: {shortened(reason.missing_output)}" if made else "not made yet"
-    if reason.updated_input:
-        yield f"changed: {shortened(reason.updated_input)}"
-    if reason.input_changed:
+    if reason.updated_input or reason.input_changed:
         before, now = set(records.input(job.output[0]) or ()), set(map(str, job.input))
-        for word, files in ("new", now - before), ("gone", before - now):
-            if files:
-                yield f"{word}: {shortened(files)}"
+        changed = before.intersection(map(str, reason.updated_input))
+        kinds = {"new": now - before, "gone": before - now, "changed": changed}
+        yield from (
+            f"{kind}: {shortened(files)}" for kind, files in kinds.items() if files
+        )
     if reason.params_changed:
         yield describe(reason.params_changed.only_old, reason.params_changed.only_new)
     if reason.code_changed:
