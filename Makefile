@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: demo why test lint bench lock docs
+.PHONY: demo why test test-incremental lint bench lock docs
 
 demo: $(READY)
 	$(BIN)/snakemake --cores all --configfile config/demo.yaml
@@ -19,6 +19,10 @@ why: $(READY)
 # On all cores: most tests wait for a process of their own that uses one.
 test: $(READY)
 	$(BIN)/pytest --numprocesses logical --dist worksteal
+
+# Every change and every interruption of docs/incremental.md, on small runs of the whole workflow.
+test-incremental: $(READY)
+	$(BIN)/pytest -m full --durations 5 tests/test_incremental.py tests/test_interruptions.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -127,7 +127,7 @@ def test_a_class_with_one_clip_is_an_error_that_names_it(tmp_path, make_tree):
 
 def test_rejected_files_do_not_count_as_clips_of_a_class(tmp_path, make_tree):
     make_tree(tmp_path, {"Walk": TWO, "run": ("1.mp4",)})
-    (tmp_path / "run" / "2.mp4").touch()
+    (tmp_path / "run" / "2.mp4").mkdir()
     with pytest.raises(NoctactError, match=r"run: a class with one clip"):
         list_clips(tmp_path)
 
@@ -226,14 +226,12 @@ def spoil(folder):
     """Put one of each kind of file that can't be a clip into `folder`: names and reasons."""
     (folder / "broken.mp4").symlink_to("nowhere.mp4")
     (folder / "circle.mp4").symlink_to("circle.mp4")
-    (folder / "empty.mp4").touch()
     (folder / "folder.mp4").mkdir()
     os.mkfifo(folder / "pipe.mp4")
     (folder / os.fsdecode(b"latin\xe9.mp4")).write_text("x")
     return {
         "broken.mp4": "a link to a file that does not exist",
         "circle.mp4": "a link to a file that does not exist",
-        "empty.mp4": "an empty file",
         "folder.mp4": "a folder, not a video",
         "latin?.mp4": "the file name is not valid UTF-8; rename the file",
         "pipe.mp4": "not a regular file",

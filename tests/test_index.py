@@ -99,9 +99,8 @@ def test_a_failed_csv_leaves_the_old_one(tmp_path):
 
 
 def test_what_can_not_be_a_clip_is_listed_with_path_and_reason(clips, tmp_path):
-    (clips / "Walk" / "empty.mp4").touch()
     (clips / "Walk" / "broken, link.mp4").symlink_to("nowhere")
-    (clips / "Walk" / "Icon\r").touch()  # what macOS leaves in a folder with a picture of its own
+    (clips / "Walk" / "folder\r").mkdir()
     (clips / os.fsdecode(b"1/latin\xe9.mp4")).write_text("x")
     listing, rejected = run_index(clips, tmp_path)
     assert len(rows(listing)) == 22
@@ -114,19 +113,18 @@ def test_what_can_not_be_a_clip_is_listed_with_path_and_reason(clips, tmp_path):
                 "1/latin\N{REPLACEMENT CHARACTER}.mp4",
                 "the file name is not valid UTF-8; rename the file",
             ),
-            ("Walk/Icon\r", "Walk/Icon\r", "an empty file"),
             (
                 "Walk/broken, link.mp4",
                 "Walk/broken, link.mp4",
                 "a link to a file that does not exist",
             ),
-            ("Walk/empty.mp4", "Walk/empty.mp4", "an empty file"),
+            ("Walk/folder\r", "Walk/folder\r", "a folder, not a video"),
         )
     ]
 
 
 def test_a_second_run_gives_the_same_bytes(clips, tmp_path):
-    (clips / "Walk" / "empty.mp4").touch()
+    (clips / "Walk" / "folder.mp4").mkdir()
     first, second = (run_index(clips, tmp_path / name) for name in ("first", "second"))
     assert [file.read_bytes() for file in first] == [file.read_bytes() for file in second]
 

@@ -3,9 +3,11 @@
 Standard library only: every job of a cluster run parses the Snakefile, which imports this.
 """
 
+import errno
 import hashlib
 import os
 import re
+import stat
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +56,7 @@ def holds_video(folder: Path) -> bool:
 
 def visible(folder: Path) -> list[Path]:
     """What lies in `folder`, hidden names left out, sorted by name, capitals first."""
-    return sorted(path for path in folder.iterdir() if is_visible(path))
+    return sorted(filter(is_visible, folder.iterdir()), key=lambda path: path.name)
 
 
 def clip_folder(root: Path) -> Path:
@@ -92,16 +94,20 @@ def fault(file: Path) -> str | None:
     """Why `file` can't be a clip, by a look from outside; None when nothing speaks against it."""
     if not is_utf8(file.name):
         return "the file name is not valid UTF-8; rename the file"
-    if file.is_symlink() and not file.exists():
+    try:
+        mode = file.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
         return "a link to a file that does not exist"
-    if file.is_dir():
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return "a link to a file that does not exist"
+        return f"unreadable: {error.strerror}"
+    if stat.S_ISDIR(mode):
         return "a folder, not a video"
-    if not file.is_file():
+    if not stat.S_ISREG(mode):
         return "not a regular file"
     if not os.access(file, os.R_OK):
         return "permission denied"
-    if file.stat().st_size == 0:
-        return "an empty file"
     return None
 
 
