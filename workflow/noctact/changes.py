@@ -14,41 +14,51 @@ CODE = re.compile(r"(noctact/\S+\.py) [0-9a-f]{16}")  # as sources.code gives it
 DIGEST = re.compile(r"[0-9a-f]{64}")  # of a list of clips
 
 
-def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of a tree of dicts by their dotted keys."""
-    if not isinstance(tree, dict):
-        yield path, tree
-        return
+def leaves(tree: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """The values in a tree of dicts by their dotted keys."""
     for key, branch in tree.items():
-        yield from leaves(branch, f"{path}.{key}" if path else str(key))
+        if isinstance(branch, dict):
+            yield from leaves(branch, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", branch
 
 
-def settings_of(values: Collection[Any]) -> dict[str, Any]:
-    """The settings among `values`, which are there as one JSON object."""
-    for value in values:
-        if isinstance(value, str) and value.startswith("{"):
-            return dict(leaves(json.loads(value)))
-    return {}
+class Params:
+    """Some params of a job, sorted out by what they are."""
+
+    def __init__(self, texts: Collection[str]) -> None:
+        """`texts` as Snakemake records them."""
+        self.code: set[str] = set()  # files
+        self.clips = False  # whether a digest of clips is among them
+        self.settings: dict[str, Any] = {}  # by dotted key
+        self.others: list[str] = []
+        for text in sorted(texts):
+            self._take(str(ast.literal_eval(text)))
+
+    def _take(self, value: str) -> None:
+        if found := CODE.fullmatch(value):
+            self.code.add(found[1])
+        elif DIGEST.fullmatch(value):
+            self.clips = True
+        elif value.startswith('{"'):
+            self.settings |= leaves(json.loads(value))
+        else:
+            self.others.append(value)
 
 
 def describe(before: Collection[str], now: Collection[str]) -> str:
     """What differs: `before` holds the params that are gone, `now` those that are new."""
-    old, new = ([ast.literal_eval(text) for text in sorted(texts)] for texts in (before, now))
+    old, new = Params(before), Params(now)
     parts = []
-    files = {found[1] for value in (*old, *new) if (found := CODE.fullmatch(str(value)))}
-    if files:
+    if files := old.code | new.code:
         parts.append(f"code of {', '.join(sorted(files))}")
-    if any(DIGEST.fullmatch(str(value)) for value in (*old, *new)):
+    if old.clips or new.clips:
         parts.append("names or sizes of the clips")
-    was, are = settings_of(old), settings_of(new)
-    for key in sorted({*was, *are}):
-        if was.get(key) != are.get(key):
-            parts.append(f"{key}: {was.get(key)} -> {are.get(key)}")
-    told = (CODE.fullmatch, DIGEST.fullmatch, re.compile(r"\{.*").fullmatch)
-    gone, come = (
-        [str(value) for value in values if not any(match(str(value)) for match in told)]
-        for values in (old, new)
-    )
-    if gone or come:
-        parts.append(f"{' '.join(gone) or '(nothing)'} -> {' '.join(come) or '(nothing)'}")
+    for key in sorted({*old.settings, *new.settings}):
+        was, is_now = old.settings.get(key), new.settings.get(key)
+        if was != is_now:
+            parts.append(f"{key}: {was} -> {is_now}")
+    if old.others or new.others:
+        was, is_now = (" ".join(each.others) or "(nothing)" for each in (old, new))
+        parts.append(f"{was} -> {is_now}")
     return "; ".join(parts)

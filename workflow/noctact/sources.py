@@ -64,13 +64,15 @@ def code(*modules: str) -> list[str]:
     The hashes change with what the code does; comments, docstrings and layout don't count. Raises
     SyntaxError for a file that is no Python.
     """
-    found, waiting = {}, [f"noctact.{name}" for name in modules]
+    names, waiting = set(), [f"noctact.{name}" for name in modules]
+    found = {}
     while waiting:
         name = waiting.pop()
-        file = source_file(name)
-        if "." in name:
-            waiting.append(name.rpartition(".")[0])
-        if file and file not in found:
-            found[file], more = read_source(file)
-            waiting += more
+        if name in names or name.split(".", 1)[0] != "noctact":
+            continue
+        names.add(name)
+        waiting.append(name.rpartition(".")[0])
+        if file := source_file(name):
+            found[file], imports = read_source(file)
+            waiting += imports
     return sorted(f"{file.relative_to(LIBRARY)} {digest}" for file, digest in found.items())
