@@ -34,5 +34,9 @@ rule all:
         lambda wildcards: list(everything()),
 
 
+onstart:
+    keep_lock_on_a_cluster()
+
+
 onerror:
     report_what_is_done()

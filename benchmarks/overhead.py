@@ -46,8 +46,8 @@ def startup(stage: str) -> float:
 def job(text: str) -> tuple[str, float]:
     """Stage and CPU seconds of a job, from what TIMES leaves: the second line is the children's."""
     children = re.findall(r"(\d+)m([\d.]+)s", text.splitlines()[1])
-    stage = re.search(r"python -m noctact (\w+)", text)
-    return stage[1] if stage else "other", sum(60 * int(m) + float(s) for m, s in children)
+    stage = re.findall(r"python -m noctact (\w+)", text)[0]
+    return stage, sum(60 * int(m) + float(s) for m, s in children)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,6 +93,16 @@ def process_of(checkout: Path, *words: str) -> psutil.Process | None:
     return None
 
 
+def training_in(checkout: Path) -> psutil.Process | None:
+    """The process in `checkout` that trains a model; extraction spawns its own, too."""
+    for process in at_work(checkout):
+        with suppress(psutil.NoSuchProcess):
+            parent = process.parent()
+            if parent and "train" in parent.cmdline() and "spawn_main" in str(process.cmdline()):
+                return process
+    return None
+
+
 def finish(checkout: Path, results: dict[str, str]) -> str:
     """One plain call, which ends with `results`; the next has nothing to do. Gives its output."""
     done = snakemake(checkout)
@@ -128,7 +138,7 @@ def test_a_signal_while_a_model_trains(
 ) -> None:
     checkout = copy_of(undisturbed.folder, tmp_path)
     with running(checkout) as call:
-        wait_until(lambda: process_of(checkout, "spawn_main", "--multiprocessing-fork"))
+        wait_until(lambda: training_in(checkout))
         (os.killpg if to_all else os.kill)(call.pid, number)
         assert call.wait(timeout=PATIENCE) != 0
         # Jobs end with the call, and leave nobody at work.
@@ -138,17 +148,21 @@ def test_a_signal_while_a_model_trains(
 
 @pytest.mark.full
 @pytest.mark.parametrize(
-    "words",
-    [("spawn_main", "--multiprocessing-fork"), ("noctact", "extract"), ("noctact", "compare")],
-    ids=["training", "extract", "compare"],
+    "find",
+    [
+        pytest.param(training_in, id="training"),
+        pytest.param(lambda checkout: process_of(checkout, "spawn_main"), id="decoder"),
+        pytest.param(lambda checkout: process_of(checkout, "bash", "extract"), id="shell"),
+        pytest.param(lambda checkout: process_of(checkout, "bash", "compare"), id="last shell"),
+    ],
 )
 def test_a_process_of_a_job_killed(
-    words: tuple[str, ...], undisturbed: Undisturbed, tmp_path: Path
+    find: Callable[[Path], psutil.Process | None], undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
     checkout = copy_of(undisturbed.folder, tmp_path)
     with running(checkout) as call:
-        wait_until(lambda: process_of(checkout, *words))
-        process = process_of(checkout, *words)
+        wait_until(lambda: find(checkout))
+        process = find(checkout)
         assert process
         process.kill()
         assert call.wait(timeout=PATIENCE) == 1

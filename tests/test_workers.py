@@ -209,13 +209,10 @@ def test_an_error_of_the_caller_ends_the_worker():
     assert children() == []
 
 
-def ask_to_end():
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def test_a_worker_that_is_told_to_end_is_not_the_fault_of_what_it_did():
-    with pytest.raises(NoctactError, match="SIGTERM"):
-        run(act, [None, ask_to_end, None])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_worker_that_is_ended_is_not_the_fault_of_what_it_did(number):
+    with pytest.raises(NoctactError, match=number.name):
+        run(act, [None, partial(signal.raise_signal, number), None])
     assert children() == []
 
 

@@ -31,6 +31,7 @@ STAGES = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run one stage; each stage's module has `add_arguments(parser)` and `run(args)`."""
+    end_with_caller()
     arguments = sys.argv[1:] if argv is None else argv
     stages = (f"  {name:<10}{text}" for name, text in STAGES.items())
     parser = argparse.ArgumentParser(
@@ -46,7 +47,6 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=f"noctact {stage}", description=STAGES[stage])
     module.add_arguments(parser)
     args = parser.parse_args(arguments[1:])
-    end_with_caller()
     try:
         module.run(args)
     except (NoctactError, OSError) as error:

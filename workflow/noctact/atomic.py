@@ -43,10 +43,10 @@ def replacing(final: Path) -> Iterator[Path]:
     discard(partial)
     try:
         yield partial
+        settle(partial)
     except BaseException:
         discard(partial)
         raise
-    settle(partial)
     if final.is_dir():
         discard(final)
     partial.replace(final)

@@ -1,76 +1,117 @@
-"""Calls of the workflow: which is at work in a folder, and jobs that end with the call they are of.
+"""Calls of the workflow: which is at work in a folder, and processes that end with another one.
 
 A call that is killed (SIGKILL, loss of power) can't tidy up: it leaves its lock on the folder, and
 its jobs go on. So each call leaves a note of itself while it lives, and its jobs watch it.
 """
 
 import atexit
+import fcntl
 import os
+import select
 import socket
+import sys
+from contextlib import suppress
+from multiprocessing import parent_process
 from pathlib import Path
 from threading import Thread
+from typing import TextIO
 
 import psutil
 
-CALLER = "NOCTACT_CALLER"  # environment variable: process number of the call that started a job
-SAME = 1  # s: the start of a process, counted from that of the machine, is known to less
+CALLER = "NOCTACT_CALLER"  # environment variable, with what `caller` gives
+# The notes of this process, held open: the system lets go of them when it ends, however it ends.
+_held: dict[Path, TextIO] = {}
 
 
-def note_of(process: psutil.Process) -> str:
-    """The name of the note of a call: machine, number and start of its process."""
-    return f"{process.pid}_{process.create_time():.2f}_{socket.gethostname()}"
-
-
-def is_alive(note: str) -> bool | None:
-    """Whether the call of `note` is at work; None for one of another machine, which can't be known.
-
-    A process of the same number that began at another time is another one.
+def hold(note: Path) -> bool:
+    """Lock the file `note` for this process. False when another one holds it, or on a file system
+    without locks.
     """
-    pid, began, host = note.split("_", 2)
-    if host != socket.gethostname():
-        return None
+    stream = note.open("a")
     try:
-        process = psutil.Process(int(pid))
-        same = abs(process.create_time() - float(began)) < SAME
-        return same and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        stream.close()
         return False
+    _held[note] = stream
+    return True
 
 
-def take_note(folder: Path, locks: Path) -> bool:
-    """Note in `folder` that this process is at work, until it ends; remove a lock of the dead.
+def drop(note: Path) -> None:
+    """Delete a note if this process holds it."""
+    if note in _held:
+        note.unlink(missing_ok=True)
+        _held.pop(note).close()
 
-    `locks` is Snakemake's folder of lock files. They are removed where the calls that may have made
-    them were killed, and none of the others is alive or of another machine. True when that was so.
+
+def take_note(folder: Path, locks: Path) -> Path | None:
+    """Note in `folder` that this process is at work, until it ends. Gives the note, or None where
+    the file system has no locks.
+
+    Also removes the files in `locks`, Snakemake's folder, where every call that noted itself was
+    killed, and prints so. The lock of a call on another machine stays: nobody here knows of it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    own = folder / note_of(psutil.Process())
-    own.touch()  # before looking at the others: of two that start together, each sees the other
-    atexit.register(own.unlink, missing_ok=True)
-    others = {note: is_alive(note.name) for note in folder.glob("*_*_*") if note != own}
-    locked = list(locks.glob("*.lock"))
-    killed = bool(locked) and set(others.values()) == {False}
-    if killed or not locked:
-        # Without a lock a note says nothing any more, whatever the machine that it is of.
-        for file in [*locked, *(note for note, alive in others.items() if not alive)]:
-            file.unlink(missing_ok=True)
-    return killed
+    host = socket.gethostname()
+    own = folder.absolute() / f"{os.getpid()}_{host}"
+    if not hold(own):
+        return None
+    atexit.register(drop, own)
+    others = [note for note in own.parent.glob("*_*") if note != own]
+    dead = [note for note in others if note.name.split("_", 1)[1] == host and hold(note)]
+    left = list(locks.glob("*.lock"))
+    if left and dead and len(dead) == len(others):
+        for lock in left:
+            lock.unlink(missing_ok=True)
+        print("Unlocked the folder: the call that had locked it was killed.", file=sys.stderr)
+        left = []
+    for note in dead:
+        if left:
+            _held.pop(note).close()  # for when the others are known to be dead, too
+        else:
+            drop(note)
+    return own
+
+
+def caller() -> str:
+    """This process, for its jobs: its number, and the space of numbers that it is one of (a
+    container has its own).
+    """
+    space = Path("/proc/self/ns/pid")
+    return f"{os.getpid()} {space.readlink() if space.is_symlink() else ''}"
 
 
 def end_with_caller() -> None:
-    """End this process as soon as the call that it is a job of is gone, as CALLER names it.
+    """End this process as soon as the call that it is a job of is gone, as CALLER names it, or the
+    shell between them: the next call must find nobody at work.
 
-    The next call must find nobody at work. Does nothing for a command typed by hand.
+    Does nothing for a command typed by hand, nor where the call can't be seen.
     """
-    if CALLER not in os.environ:
-        return
-    try:
-        caller = psutil.Process(int(os.environ[CALLER]))
-    except psutil.NoSuchProcess:
-        return  # as in a container, which has numbers of its own
+    shell = os.getppid()
+    number, _, space = os.environ.get(CALLER, "").partition(" ")
+    if number and space == caller().partition(" ")[2]:
+        for process in (int(number), shell):
+            Thread(target=_end_after, args=(process,), daemon=True).start()
+
+
+def _end_after(number: int) -> None:
+    """Wait for the end of process `number`, then end this one."""
+    with suppress(ProcessLookupError, psutil.NoSuchProcess):  # gone already
+        if sys.platform == "linux":
+            # Also of one that nobody asked how it ended.
+            select.select([os.pidfd_open(number)], [], [])
+        else:
+            psutil.Process(number).wait()
+    os._exit(1)
+
+
+def end_with_parent() -> None:
+    """End this process as soon as the one that it was spawned from is gone."""
 
     def watch() -> None:
-        caller.wait()
+        parent = parent_process()
+        if parent:
+            parent.join()
         os._exit(1)
 
     Thread(target=watch, daemon=True).start()

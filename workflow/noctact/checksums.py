@@ -4,6 +4,8 @@ Standard library only: the Snakefile imports this.
 """
 
 import hashlib
+import os
+from contextlib import suppress
 from pathlib import Path
 
 from noctact.atomic import replacing
@@ -24,10 +26,15 @@ def write_checksum(file: Path, checksum: Path) -> None:
 def is_damaged(file: Path, checksum: Path) -> bool:
     """Whether `file` was changed after `checksum` was written, and has another one now.
 
-    It is read only where its time tells of a change. False where one of them is missing.
+    It is read only where its time tells of a change; when it is sound after all, `checksum` gets a
+    new time. False where one of them is missing.
     """
     if not (file.exists() and checksum.exists()):
         return False
     if file.stat().st_mtime_ns <= checksum.stat().st_mtime_ns:
         return False
-    return checksum.read_text(encoding="utf-8") != f"{sha256(file)}  {file.name}\n"
+    if checksum.read_bytes() != os.fsencode(f"{sha256(file)}  {file.name}\n"):
+        return True
+    with suppress(OSError):  # it only spares the next call the reading
+        checksum.touch()
+    return False

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from noctact.atomic import replacing
+from noctact.calls import end_with_parent
 from noctact.errors import NoctactError
 from noctact.figure_motion import (
     CLASSES,
@@ -151,7 +152,7 @@ def _make_all(tasks: list[Task], workers: int) -> Iterator[list[Clip]]:
         yield from map(_make_recording, tasks)
         return
     # Spawned, not forked: a fork copies the locks of the parent's threads in any state.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), end_with_parent) as pool:
         try:
             yield from pool.map(_make_recording, tasks)
         except BaseException:

@@ -6,15 +6,14 @@ left to say why when the system ends it.
 
 import argparse
 import json
-import os
 import signal
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from threading import Thread
 from typing import NamedTuple
 
 from noctact.atomic import discard, partial_of
+from noctact.calls import end_with_parent
 from noctact.errors import NoctactError
 from noctact.imports import quick_imports
 
@@ -89,7 +88,7 @@ def end_of(job: Job, code: int) -> str:
 def work(job: Job, words: Connection) -> None:
     """The life of the process that trains: its last word is None, or what went wrong."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C; the parent deals with it
-    Thread(target=end_with_parent, daemon=True).start()
+    end_with_parent()
     # Keras, for this process only.
     with quick_imports():
         from noctact.backend import out_of_memory  # noqa: PLC0415
@@ -107,14 +106,6 @@ def work(job: Job, words: Connection) -> None:
         raise
     else:
         words.send(None)
-
-
-def end_with_parent() -> None:
-    """End this process as soon as its parent is gone: the next call must find nobody at work."""
-    parent = parent_process()
-    if parent:
-        parent.join()
-    os._exit(1)
 
 
 def start(job: Job) -> None:

@@ -10,7 +10,6 @@ import math
 import platform
 import re
 import shutil
-import sys
 import time
 import zipfile
 from collections.abc import Mapping
@@ -31,6 +30,7 @@ from noctact.errors import NoctactError
 from noctact.models import build_model
 from noctact.models.layers import to_stock
 from noctact.shards import Shards
+from noctact.sources import code
 from noctact.tables import HISTORY, SPLIT, read_csv
 from noctact.train import Job, Settings
 from noctact.workers import peak_mb
@@ -332,16 +332,6 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), "numpy": np.__version__} | backend.versions()
 
 
-def code_digest() -> str:
-    """A hash of the modules of this library that are loaded."""
-    files = [
-        Path(str(module.__file__))
-        for name, module in sorted(sys.modules.items())
-        if name.startswith("noctact.")
-    ]
-    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
-
-
 def identity_of(job: Job, split: pd.DataFrame, classes: list[str], shards: Shards) -> str:
     """A hash of all that the result of a training follows from: a checkpoint of another one must
     not be used.
@@ -356,7 +346,7 @@ def identity_of(job: Job, split: pd.DataFrame, classes: list[str], shards: Shard
         shards.shape,
         shards.digest(clips["video_id"].tolist()),
         versions(),
-        code_digest(),
+        code("training", f"models.{job.model}"),
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 

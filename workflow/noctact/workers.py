@@ -186,8 +186,10 @@ class Worker:
             return f"decoding took more than {self.seconds} s"
         if code == OUT_OF_MEMORY:
             return f"decoding needs more than {self.memory_mb} MB"
-        if code == -signal.SIGTERM:
-            raise NoctactError("a worker process was told to end (SIGTERM); run again")
+        if -code in (signal.SIGTERM, signal.SIGKILL):
+            # No fault of the clip, whose memory and time are limited: the next call reads it again.
+            cause = signal.Signals(-code).name
+            raise NoctactError(f"a worker process was ended from outside ({cause}); run again")
         if code < 0:
             return f"the decoder crashed ({signal.Signals(-code).name})"
         return f"the decoder ended the process (exit code {code})"

@@ -18,7 +18,7 @@ min_version("9.0")
 LIBRARY = Path(workflow.basedir, "workflow")
 sys.path.insert(0, str(LIBRARY))
 
-from noctact.calls import CALLER, take_note
+from noctact.calls import CALLER, caller, drop, take_note
 from noctact.checksums import is_damaged
 from noctact.clips import list_clips, shard_of
 from noctact.config import check, model_settings
@@ -37,7 +37,7 @@ os.environ.update(
     PYTHONPATH=str(LIBRARY),
     PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]),
 )
-os.environ[CALLER] = str(os.getpid())
+os.environ[CALLER] = caller()
 
 
 # `snakemake --cores 8` must not fill the memory with trainings that each fit alone. On a cluster
@@ -88,8 +88,24 @@ def clips_of(wildcards):
     return listing(root)[0]
 
 
+# Shards that hold other bytes than were written.
+DAMAGED = set()
+
+
+def extract_damaged_anew(shard):
+    """Ask for the file `shard` as for one that was cut off, if it was changed since it was written
+    and is damaged by it.
+    """
+    if shard not in DAMAGED and is_damaged(Path(shard), Path(f"{shard}.sha256")):
+        DAMAGED.add(shard)
+        workflow.dag.forcefiles.add(shard)
+        print(f"{shard}: damaged after it was written", file=sys.stderr)
+
+
 def clip_files(wildcards):
     """The files of `clips_of`, as inputs."""
+    if hasattr(wildcards, "shard") and workflow.is_main_process:
+        extract_damaged_anew(f"{RUN}/frames/shard-{wildcards.shard}.h5")
     return [str(clip.path) for clip in clips_of(wildcards) if can_be_input(clip)]
 
 
@@ -111,7 +127,13 @@ try:
     config.update(check(config))
     if config["source"] == "folder":
         listing(config["path"])
-except NoctactError as error:
+    # Not in the processes of jobs.
+    NOTE = (
+        take_note(Path(".snakemake", "noctact-calls"), Path(".snakemake", "locks"))
+        if workflow.is_main_process
+        else None
+    )
+except (NoctactError, OSError) as error:
     raise WorkflowError(str(error)) from None
 
 RUN = f"results/{config['run']}"
@@ -123,35 +145,6 @@ FRAMES = (
     config["frames"]["width"],
 )
 
-
-def unlock_after_a_kill():
-    """Remove Snakemake's lock where the call that made it was killed."""
-    if take_note(Path(".snakemake", "noctact-calls"), Path(".snakemake", "locks")):
-        print(
-            "Unlocked the folder: the call that had locked it was killed.", flush=True
-        )
-
-
-def set_aside_damaged_shards():
-    """Give another name to each shard that is no more what was written: to Snakemake it is missing
-    then.
-    """
-    for shard in expand(f"{RUN}/frames/shard-{{shard}}.h5", shard=SHARDS):
-        if is_damaged(Path(shard), Path(f"{shard}.sha256")):
-            Path(shard).replace(f"{shard}.damaged")
-            print(
-                f"{shard}: damaged after it was written; set aside as {shard}.damaged",
-                flush=True,
-            )
-
-
-# Not in the processes of jobs.
-if workflow.is_main_process:
-    try:
-        unlock_after_a_kill()
-        set_aside_damaged_shards()
-    except OSError as error:
-        raise WorkflowError(str(error)) from None
 
 # Model and seed of each training by its folder in models/.
 REPLICATES = {
@@ -218,6 +211,19 @@ def rule_edges():
                 if file in makers
             }
     return list(edges)
+
+
+def keep_lock_on_a_cluster():
+    """Jobs on other machines go on when this call is killed: then the lock must stay."""
+    if NOTE and not workflow.local_exec:
+        drop(NOTE)
+
+
+def workflow_digest():
+    """A hash of the Snakefile and the rules, which the page is accompanied by."""
+    files = [Path(workflow.basedir, "Snakefile"), *sorted(LIBRARY.glob("rules/*.smk"))]
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    return f"rules {digest[:16]}"
 
 
 def report_what_is_done():

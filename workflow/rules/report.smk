@@ -24,6 +24,7 @@ rule report:
         mem_mb=500,
     params:
         *code("report"),
+        workflow=workflow_digest(),
         run=lambda wildcards, output: os.path.dirname(output.page),
         # Functions: in a text, Snakemake would take the braces for wildcards.
         config=lambda wildcards: json.dumps(config, sort_keys=True),

@@ -15,9 +15,11 @@ def shortened(files):
 def causes(job):
     """What asks for `job` itself, not counting the jobs before it."""
     reason, records = workflow.dag.reason(job), workflow.persistence
-    if reason.forced:
-        asked = job.rule in workflow.dag.forcerules
-        yield "forced" if asked else "was cut off before its end"
+    if reason.forced and not DAMAGED.isdisjoint(job.output):
+        yield "damaged after it was written"
+    elif reason.forced:
+        cut_off = workflow.async_run(records.incomplete(job))
+        yield "was cut off before its end" if cut_off else "forced"
     if reason.missing_output:
         made = any(records.metadata(file) for file in reason.missing_output)
         yield f"missing: {shortened(reason.missing_output)}" if made else "not made yet"
@@ -34,8 +36,6 @@ def causes(job):
         yield "its command line in workflow/rules/"
     if reason.software_stack_changed:
         yield "its software environment"
-    if reason.no_metadata:
-        yield "no record of how it was made"
 
 
 def name_of(job):
