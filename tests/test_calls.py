@@ -137,7 +137,7 @@ def test_a_job_ends_with_its_caller() -> None:
     call.wait()
 
 
-def test_a_job_ends_with_the_shell_between(tmp_path: Path) -> None:
+def test_a_job_ends_with_the_shell_between() -> None:
     program = f"{sys.executable} -c '{JOB}; ' & echo $!; wait"
     command = ["bash", "-c", program]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=named(os.getpid())) as shell:

@@ -163,6 +163,7 @@ CHANGES = {
     "a caption": Change(appended("workflow/report/ranking.rst", "\nMore.\n"), set()),
     "other cores": Change(nothing, set(), ("--cores", "1")),
     "no profile": Change(nothing, set(), ("--workflow-profile", "none")),
+    "memory for frames": Change(with_config(cache_mb=7), {"report"}),
     "a hyper-parameter": Change(with_config(per_model={"gru": {"learning_rate": 0.01}}), GRU),
     "two values swapped": Change(
         with_config(per_model={"gru": {"brightness": 0.02, "salt": 0.1}}), GRU

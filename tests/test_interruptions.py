@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import psutil
 import pytest
+import yaml
 from test_incremental import OLD, RUN, copy_of, start
 from whole_runs import SNAKEMAKE, environment, results_of, snakemake
 
@@ -167,6 +168,25 @@ def test_a_process_of_a_job_killed(
         process.kill()
         assert call.wait(timeout=PATIENCE) == 1
     finish(checkout, undisturbed.results)
+
+
+@pytest.mark.full
+def test_the_generator_of_clips_ends_with_the_call(tmp_path: Path) -> None:
+    """Its processes are those of a pool, which would go on to write where the next call does."""
+    checkout = start(tmp_path / "checkout")
+    config = {"source": "synthetic", "synthetic": {"recordings": 4, "variants": 1}, "run": "small"}
+    (checkout / "my.yaml").write_text(yaml.safe_dump(config))
+    with running(checkout) as call:
+        wait_until(lambda: list(checkout.glob("results/small/dataset/.partial-clips/*/*")))
+        call.kill()
+        wait_until(lambda: not at_work(checkout))
+    clips = checkout / RUN / "dataset" / "clips"
+    assert not clips.exists()
+    assert snakemake(checkout, "results/small/dataset/clips").returncode == 0
+    whole = results_of(clips)
+    shutil.rmtree(checkout / "results")
+    assert snakemake(checkout, "results/small/dataset/clips").returncode == 0
+    assert results_of(clips) == whole
 
 
 def test_a_second_call_is_refused(undisturbed: Undisturbed, tmp_path: Path) -> None:

@@ -39,7 +39,6 @@ os.environ.update(
 )
 os.environ[CALLER] = caller()
 
-
 # `snakemake --cores 8` must not fill the memory with trainings that each fit alone. On a cluster
 # each job has its own; a profile that sets mem_mb (to any number) lifts this limit.
 if "mem_mb" not in workflow.global_resources:
@@ -200,8 +199,6 @@ def rule_edges():
     makers = everything()
     edges = {}
     for stage in workflow.rules:
-        if stage.name == "all":
-            continue
         for pattern in stage.input:
             if pattern == clip_files and config["source"] != "folder":
                 edges["acquire", stage.name] = True
