@@ -34,7 +34,11 @@ lint: $(READY)
 bench: $(READY)
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
-# The virtual environment, made once and again when the lock changes.
+# The virtual environment, made once, and again when the lock changes or the folder was moved: its
+# scripts name its path.
+ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
+.PHONY: $(READY)
+endif
 $(READY): envs/lock.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 	    { echo "Python 3.11 to 3.13 is needed (TensorFlow has no newer build): make PYTHON=python3.12 ..."; exit 1; }
@@ -42,7 +46,7 @@ $(READY): envs/lock.txt
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement envs/lock.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
-	@touch $@
+	@echo "$(CURDIR)" > $@
 
 # For maintainers: after a change of the dependencies in pyproject.toml (needs uv).
 lock:
