@@ -58,7 +58,8 @@ def running(checkout: Path) -> Iterator[subprocess.Popen[bytes]]:
             yield call
         finally:
             for process in at_work(checkout):
-                process.kill()
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
             call.wait()
 
 
