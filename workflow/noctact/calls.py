@@ -96,11 +96,13 @@ def end_with_caller() -> None:
 
 def _end_after(number: int) -> None:
     """Wait for the end of process `number`, then end this one."""
-    with suppress(ProcessLookupError, psutil.NoSuchProcess):  # gone already
-        if sys.platform == "linux":
-            # Also of one that nobody asked how it ended.
-            select.select([os.pidfd_open(number)], [], [])
-        else:
+    try:
+        # Sees also the end of a process that nobody has asked how it ended.
+        select.select([os.pidfd_open(number)], [], [])
+    except ProcessLookupError:
+        pass  # gone already
+    except (AttributeError, OSError):  # macOS, or an old or guarded kernel
+        with suppress(psutil.NoSuchProcess):
             psutil.Process(number).wait()
     os._exit(1)
 
