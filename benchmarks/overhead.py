@@ -21,7 +21,7 @@ TIMES = 'trap \'{ times; echo "$BASH_EXECUTION_STRING"; } > "$(mktemp "$TIMES/XX
 # Snakemake, and at the end the CPU time of its own process.
 MAIN = (
     "import atexit, os, resource, sys; from snakemake.cli import main;"
-    "atexit.register(lambda: print('main', sum(resource.getrusage(resource.RUSAGE_SELF)[:2]),"
+    "atexit.register(lambda: print(sum(resource.getrusage(resource.RUSAGE_SELF)[:2]),"
     " file=open(os.environ['TIMES'] + '/main', 'w'))); main()"
 )
 
@@ -62,7 +62,7 @@ def main() -> None:
         environment = os.environ | {"BASH_ENV": f"{folder}/trap.sh", "TIMES": str(times)}
         print(shlex.join(command[3:]), flush=True)
         subprocess.run(command, check=True, env=environment, capture_output=True)
-        own = float((times / "main").read_text().split()[1])
+        own = float((times / "main").read_text())
         jobs = pd.DataFrame(
             [job(file.read_text()) for file in sorted(times.iterdir()) if file.name != "main"],
             columns=["rule", "cpu_s"],

@@ -1,6 +1,6 @@
 """A run that is cut off, by whatever: one plain call finishes it, to the same results.
 
-The list of docs/incremental.md. `make test` has one of each kind, `make test-incremental` more.
+The list of docs/incremental.md. `make test` has two of them, `make test-incremental` all.
 """
 
 import os
@@ -105,14 +105,13 @@ def training_in(checkout: Path) -> psutil.Process | None:
     return None
 
 
-def finish(checkout: Path, results: dict[str, str]) -> str:
-    """One plain call, which ends with `results`; the next has nothing to do. Gives its output."""
+def finish(checkout: Path, results: dict[str, str]) -> None:
+    """One plain call, which ends with `results`; the next has nothing to do."""
     done = snakemake(checkout)
     assert done.returncode == 0, done.stdout
     assert results_of(checkout / RUN) == results
     assert "Nothing to be done" in snakemake(checkout).stdout
     assert not list(checkout.glob("results/**/.partial-*"))
-    return done.stdout
 
 
 @pytest.mark.full
