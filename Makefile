@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: demo why test test-incremental lint bench lock docs
+.PHONY: demo why test test-slurm test-incremental lint bench lock docs
 
 demo: $(READY)
 	$(BIN)/snakemake --cores all --configfile config/demo.yaml
@@ -19,6 +19,11 @@ why: $(READY)
 # On all cores: most tests wait for a process of their own that uses one.
 test: $(READY)
 	$(BIN)/pytest --numprocesses logical --dist worksteal
+
+# On a SLURM cluster of its own, which it starts and stops: needs root, and Debian (or what it would
+# install: munge, SLURM, MariaDB). Skipped elsewhere. Two at a time: jobs there mostly wait.
+test-slurm: $(READY)
+	$(BIN)/pytest -m slurm --numprocesses 2 --durations 5 tests/test_slurm.py
 
 # Every change and every interruption of docs/incremental.md, on small runs of the whole workflow.
 test-incremental: $(READY)

@@ -3,6 +3,7 @@
 #     snakemake --cores 8                                      NoctACT-HAR in full
 #     snakemake --cores 8 --configfile config/demo.yaml        generated clips, minutes
 #     snakemake --cores 8 --config source=folder path=CLIPS run=mine
+#     snakemake --profile workflow/profiles/slurm              on a cluster: docs/slurm.md
 #
 # Every key: config/README.md. What a run makes lies in results/<run>/.
 
@@ -24,6 +25,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/compare.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/cluster.smk"
 include: "workflow/rules/why.smk"
 
 
@@ -35,8 +37,13 @@ rule all:
 
 
 onstart:
-    keep_lock_on_a_cluster()
+    if on_slurm():
+        must_be_taken()
+    elif not workflow.local_exec:
+        keep_lock()
 
 
 onerror:
+    if on_slurm():
+        show_failures()
     report_what_is_done()

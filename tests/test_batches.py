@@ -1,5 +1,6 @@
 """Batches of clips: order, augmentation, targets and weights, reading ahead, the cache, digests."""
 
+import fcntl
 import hashlib
 import threading
 import time
@@ -16,7 +17,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from noctact.augment import Augmentation, augment
 from noctact.batches import Batches
 from noctact.errors import NoctactError
-from noctact.shards import ClipFrames, Shards, write_shard
+from noctact.shards import ClipFrames, Shards, read_columns, write_shard
 
 SHAPE = (2, 3, 4)
 N = 11
@@ -87,6 +88,20 @@ def by_clip(epoch):
         for frames, targets, _ in epoch
         for number, clip in zip(targets.argmax(axis=1), frames, strict=True)
     }
+
+
+# --- locks ----------------------------------------------------------------------------------------
+
+
+def test_shards_are_read_and_written_without_locks(tmp_path):
+    """As where the file system has none; here somebody else has the lock."""
+    file = tmp_path / "shard.h5"
+    file.touch()
+    with file.open() as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        write(file, NAMES, FRAMES)
+        np.testing.assert_array_equal(Shards([file]).read(NAMES), FRAMES)
+        assert list(read_columns(file, ["video_id"])["video_id"]) == NAMES
 
 
 # --- what comes, and in which order ---------------------------------------------------------------

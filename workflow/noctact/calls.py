@@ -8,8 +8,10 @@ import atexit
 import fcntl
 import os
 import select
+import signal
 import socket
 import sys
+import time
 from contextlib import suppress
 from multiprocessing import parent_process
 from pathlib import Path
@@ -19,6 +21,7 @@ from typing import TextIO
 import psutil
 
 CALLER = "NOCTACT_CALLER"  # environment variable, with what `caller` gives
+GRACE = 20  # seconds to tidy up; SLURM gives 30 (KillWait), Docker 10
 # The notes of this process, held open: the system lets go of them when it ends, however it ends.
 _held: dict[Path, TextIO] = {}
 
@@ -104,6 +107,10 @@ def _end_after(number: int) -> None:
     except (AttributeError, OSError):  # macOS, or an old or guarded kernel
         with suppress(psutil.NoSuchProcess):
             psutil.Process(number).wait()
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        # It has something to tidy up first, as a training has that copied its shards to a node.
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(GRACE)
     os._exit(1)
 
 

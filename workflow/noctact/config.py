@@ -69,7 +69,7 @@ def check(config: Tree) -> Tree:
     if config["groups"]["pattern"]:
         compile_pattern(config["groups"]["pattern"])
     config["sha256"] = config["sha256"] or ""  # as the command line has it
-    if config["path"]:
+    if config["path"] and "://" not in config["path"]:  # an address in an object store
         config["path"] = str(Path(config["path"]).expanduser())
     needs_path = config["source"] in ("archive", "folder")
     if needs_path and not config["path"]:

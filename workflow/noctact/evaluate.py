@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from noctact import backend
-from noctact.atomic import replacing
+from noctact.atomic import discard, replacing
 from noctact.batches import Batches
 from noctact.cost import inference_ms, layer_table, total
 from noctact.errors import NoctactError
@@ -117,6 +117,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="folder for predictions.csv, shuffled.csv, first_frame.csv and cost.json",
     )
+    parser.add_argument(
+        "--checkpoint", type=Path, help="of the training, which is over: removed at the end"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -142,3 +145,5 @@ def run(args: argparse.Namespace) -> None:
     }
     with replacing(args.output / "cost.json") as partial:
         partial.write_text(json.dumps(cost, indent=2) + "\n", encoding="utf-8")
+    if args.checkpoint:
+        discard(args.checkpoint)

@@ -124,6 +124,14 @@ def write_shard(
             shard.create_dataset(name, data=data.reshape(-1, *cell), dtype=dtype)
 
 
+def open_shard(file: Path) -> h5py.File:
+    """Open a shard to read. Raises OSError for a file that is none."""
+    # HDF5 would lock the file, and fail where the file system has no locks (NFS, Lustre without
+    # flock). Nobody writes to a shard that is there: it is renamed when complete. Writing takes no
+    # lock: HDF5 writes to a `Sink`.
+    return h5py.File(file, "r", locking=False)
+
+
 @contextmanager
 def must_be_shard(file: Path) -> Iterator[None]:
     """What goes wrong in reading `file` becomes a NoctactError that says what to do."""
@@ -140,12 +148,22 @@ def read_columns(file: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
 
     Raises NoctactError for a file that is no shard, or lacks one of the columns.
     """
-    with must_be_shard(file), h5py.File(file, "r") as shard:
+    with must_be_shard(file), open_shard(file) as shard:
         columns = {name: shard[name] for name in names}
         return {
             name: (column.asstr() if h5py.check_string_dtype(column.dtype) else column)[:]
             for name, column in columns.items()
         }
+
+
+def frames_shape(file: Path) -> tuple[int, int, int]:
+    """(count, height, width) of the frames of a clip in a shard.
+
+    Raises NoctactError for a file that is no shard.
+    """
+    with must_be_shard(file), open_shard(file) as shard:
+        count, height, width = shard["frames"].shape[1:4]
+        return count, height, width
 
 
 class Place(NamedTuple):
@@ -175,7 +193,7 @@ class Shards:
         shapes = set()
         for file in files:
             with must_be_shard(file):
-                shard = self._open[file] = h5py.File(file, "r")
+                shard = self._open[file] = open_shard(file)
                 names, hashes = (shard[name].asstr()[:] for name in ("video_id", "sha256"))
                 shapes.add(shard["frames"].shape[1:4])
                 for row, (name, sha256) in enumerate(zip(names, hashes, strict=True)):

@@ -7,15 +7,21 @@ left to say why when the system ends it.
 import argparse
 import json
 import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from noctact.atomic import discard, partial_of
 from noctact.calls import end_with_parent
 from noctact.errors import NoctactError
 from noctact.imports import quick_imports
+from noctact.memory import training_mb
+from noctact.scratch import staged
+from noctact.shards import frames_shape
 
 
 class Settings(NamedTuple):
@@ -54,6 +60,8 @@ class Job(NamedTuple):
     output: Path  # folder
     checkpoint: Path  # file, there only while the training is not done
     tensorboard: Path  # folder
+    scratch: int  # 1 or 0: whether to copy the shards to $TMPDIR, and read them there
+    gpu: int  # 1 or 0: whether it must have one
 
 
 def parse_settings(text: str) -> Settings:
@@ -108,27 +116,57 @@ def work(job: Job, words: Connection) -> None:
         words.send(None)
 
 
-def start(job: Job) -> None:
-    """Train in another process. Raises NoctactError with what it says went wrong, or with why it
-    was ended.
+@contextmanager
+def sigterm_raises() -> Iterator[None]:
+    """SIGTERM, by which batch systems end a job, raises SystemExit meanwhile: so there is time to
+    tidy up. The exit code is the one that a shell gives for it.
     """
+
+    def end(*_: object) -> NoReturn:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # another would break off the tidying up
+        sys.exit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def start(job: Job) -> None:
+    """Train in another process, from copies of the shards if the job says so. Raises NoctactError
+    with what went wrong, or with why the process was ended.
+    """
+    source = staged(job.shards) if job.scratch else nullcontext(job.shards)
+    with sigterm_raises(), source as shards:
+        failure = failure_of(job._replace(shards=shards))
+    if failure is None:
+        return
+    for copy, shard in zip(shards, job.shards, strict=True):
+        # The shard is there to be deleted, its copy not any more.
+        failure = failure.replace(str(copy.parent), str(shard.parent))
+    raise NoctactError(failure)
+
+
+def failure_of(job: Job) -> str | None:
+    """Train in another process: what it says went wrong, or why it was ended; None when done."""
     here, there = get_context("spawn").Pipe(duplex=False)
     process = get_context("spawn").Process(target=work, args=(job, there), daemon=True)
     process.start()
     there.close()
+    failure: str | None
     try:
         failure = here.recv()
     except EOFError:
         process.join()
         failure = end_of(job, process.exitcode or 0)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         process.kill()
         raise
     finally:
         process.join()
         discard(partial_of(job.checkpoint))
-    if failure is not None:
-        raise NoctactError(failure)
+    return failure
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -137,8 +175,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--settings", required=True, help="JSON: loss, optimizer, ...")
     parser.add_argument("--split", type=Path, required=True, help="CSV of stage split")
     parser.add_argument("--shards", type=Path, nargs="+", required=True, help="HDF5 files")
+    for name, text in (
+        ("--scratch", "1: read copies of the shards in $TMPDIR"),
+        ("--gpu", "1: stop when there is no GPU"),
+    ):
+        parser.add_argument(name, type=int, choices=(0, 1), default=0, help=text)
     parser.add_argument("--cache-mb", type=int, default=500, help="of frames kept in memory")
-    parser.add_argument("--memory-mb", type=int, required=True, help="predicted, to tell of it")
     parser.add_argument("--threads", type=int, required=True, help="CPU threads to use")
     parser.add_argument("--output", type=Path, required=True, help="folder to write to")
     parser.add_argument("--checkpoint", type=Path, required=True, help="file to go on from")
@@ -147,4 +189,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the stage."""
-    start(Job(**vars(args) | {"settings": parse_settings(args.settings)}))
+    settings = parse_settings(args.settings)
+    shape = frames_shape(args.shards[0])
+    memory_mb = training_mb(args.model, shape, settings._asdict(), args.cache_mb)
+    start(Job(**vars(args) | {"settings": settings, "memory_mb": memory_mb}))

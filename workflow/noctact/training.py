@@ -354,11 +354,18 @@ def identity_of(job: Job, split: pd.DataFrame, classes: list[str], shards: Shard
 def train(job: Job) -> None:
     """Do `job`: write model.keras, history.csv and run.json to its folder.
 
-    Goes on from the job's checkpoint if there is one, and removes it at the end. Raises
-    NoctactError when there is no train or val clip, and when the loss is not finite.
+    Goes on from the job's checkpoint if there is one. It stays until the model is evaluated: where
+    both are one job of a cluster, and its time is up between, the next try only saves the model.
+    Raises NoctactError when there is no GPU but should be, when there is no train or val clip, and
+    when the loss is not finite.
     """
     settings = job.settings
     backend.configure(job.threads, settings.seed)
+    if job.gpu and not backend.has_gpu():
+        raise NoctactError(
+            f"{job.model}: gpu: true in the config, but TensorFlow finds no GPU here; see "
+            "docs/slurm.md, or set gpu: false to train on the CPU"
+        )
     split = pd.DataFrame(read_csv(job.split, SPLIT), columns=SPLIT)
     shards = Shards(job.shards, job.cache_mb)
     classes = sorted(split["label"].unique())
@@ -398,7 +405,6 @@ def train(job: Job) -> None:
     }
     with replacing(job.output / "run.json") as partial:
         partial.write_text(json.dumps(facts, indent=2) + "\n")
-    discard(job.checkpoint)
     discard(last_good(job))
 
 

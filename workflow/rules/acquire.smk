@@ -1,4 +1,4 @@
-def acquire_arguments():
+def acquire_arguments(archive):
     """The command line of the source that the config names."""
     source = config["source"]
     if source == "kaggle":
@@ -6,7 +6,7 @@ def acquire_arguments():
         if config["kaggle"]["version"]:
             words += ["--version", config["kaggle"]["version"]]
     elif source == "archive":
-        words = [source, f"--path={config['path']}"]
+        words = [source, f"--path={archive}"]
     else:
         words = [source]
         for key, value in config["synthetic"].items():
@@ -20,22 +20,27 @@ if config["source"] != "folder":
     checkpoint acquire:
         """Download, unpack or generate the clips."""
         input:
-            archive=config["path"] if config["source"] == "archive" else [],
+            archive=given(config["path"]) if config["source"] == "archive" else [],
         output:
             clips=directory(f"{RUN}/dataset/clips"),
         log:
             f"{RUN}/logs/acquire.log",
         benchmark:
             f"{RUN}/benchmarks/acquire.tsv"
+        # A caller sees no folder that a job elsewhere puts into storage.
+        localrule: STORAGE
         conda:
             "../../envs/video.yaml"
         threads: 8 if config["source"] == "synthetic" else 1
         resources:
-            mem_mb=2000,
+            mem_mb=memory(2000),
+            runtime=minutes("acquire"),
+            # The archive and what it holds, at 5 MB a clip.
+            disk_mb=lambda wildcards: 2 * 5 * expected_clips(),
         params:
             # An edit of the generator makes other clips; one of the downloader does not.
             *(code("synthetic") if config["source"] == "synthetic" else []),
-            source=lambda wildcards: acquire_arguments(),
+            source=lambda wildcards, input: acquire_arguments(input.archive),
         shell:
             "python -m noctact acquire {params.source}"
             + (

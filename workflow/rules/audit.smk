@@ -16,7 +16,9 @@ rule audit:
     conda:
         "../../envs/training.yaml"
     resources:
-        mem_mb=500,
+        mem_mb=memory(500),
+        runtime=10,
+        disk_mb=100,
     params:
         *code("audit"),
         # A function: in a text, Snakemake would take the braces of \d{4} for a wildcard.

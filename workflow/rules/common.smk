@@ -18,10 +18,17 @@ min_version("9.0")
 LIBRARY = Path(workflow.basedir, "workflow")
 sys.path.insert(0, str(LIBRARY))
 
-from noctact.calls import CALLER, caller, drop, take_note
+from noctact.calls import CALLER, caller, take_note
 from noctact.checksums import is_damaged
 from noctact.clips import list_clips, shard_of
 from noctact.config import check, model_settings
+from noctact.demand import (
+    evaluation_minutes,
+    frames_mb,
+    stage_minutes,
+    training_disk_mb,
+    training_minutes,
+)
 from noctact.errors import NoctactError
 from noctact.memory import machine_mb, training_mb
 from noctact.replicates import folder_of, training_job
@@ -45,6 +52,17 @@ if "mem_mb" not in workflow.global_resources:
     workflow.register_resource("mem_mb", machine_mb())
 
 
+# With --default-storage-provider, each file that a rule makes lies in an object store.
+STORAGE = workflow.storage_settings.default_storage_provider is not None
+
+
+def given(path):
+    """An input that is there from the start; in storage if `path` is an address such as
+    s3://bucket/clips.zip.
+    """
+    return storage(path) if "://" in path else local(path)
+
+
 @functools.cache
 def listing(root):
     """The clips under `root`, and the files that can't be one."""
@@ -57,10 +75,15 @@ def listing(root):
         raise WorkflowError(str(error)) from None
 
 
+def in_storage():
+    """Whether the clips lie in storage: then their folder is one input, fetched as a whole."""
+    return "://" in config["path"] if config["source"] == "folder" else STORAGE
+
+
 def clip_root(wildcards):
     """The folder of clips, once it is there."""
     if config["source"] == "folder":
-        return config["path"]
+        return given(config["path"])
     return checkpoints.acquire.get().output.clips
 
 
@@ -105,13 +128,18 @@ def clip_files(wildcards):
     """The files of `clips_of`, as inputs."""
     if hasattr(wildcards, "shard") and workflow.is_main_process:
         extract_damaged_anew(f"{RUN}/frames/shard-{wildcards.shard}.h5")
-    return [str(clip.path) for clip in clips_of(wildcards) if can_be_input(clip)]
+    if in_storage():
+        return clip_root(wildcards)
+    files = [str(clip.path) for clip in clips_of(wildcards) if can_be_input(clip)]
+    return local(files) if STORAGE else files
 
 
 def clips_digest(wildcards):
     """A hash of names and sizes, as a param: it tells what the times of the inputs do not, such as
     a clip that was replaced by an older file, or a new file that can't be a clip.
     """
+    if in_storage():
+        return ""
     sizes = [
         (clip.video_id, os.stat(clip.path).st_size) for clip in clips_of(wildcards)
     ]
@@ -124,7 +152,7 @@ def clips_digest(wildcards):
 
 try:
     config.update(check(config))
-    if config["source"] == "folder":
+    if config["source"] == "folder" and not in_storage():
         listing(config["path"])
     # Not in the processes of jobs.
     NOTE = (
@@ -158,26 +186,113 @@ wildcard_constraints:
     replicate="|".join(REPLICATES),
 
 
+# The clips of NoctACT-HAR, and of each class of the synthetic ones: how many to expect.
+NOCTACT_CLIPS, SYNTHETIC_CLASSES = 6613, 12
+
+
+def expected_clips():
+    """The number of clips; before they are there, of those that the config asks for."""
+    root = Path(
+        config["path"] if config["source"] == "folder" else f"{RUN}/dataset/clips"
+    )
+    if root.is_dir():
+        return len(listing(str(root))[0])
+    if config["source"] == "synthetic":
+        recordings, variants = (
+            config["synthetic"][key] for key in ("recordings", "variants")
+        )
+        return SYNTHETIC_CLASSES * recordings * variants
+    return NOCTACT_CLIPS
+
+
+def scaled(demand):
+    """A resource: `demand` of the wildcards, twice and three times that at the retries."""
+    return lambda wildcards, attempt: attempt * demand(wildcards)
+
+
+def memory(demand):
+    """The resource mem_mb: `demand`, a number or a function of the wildcards. On a cluster a job
+    holds two processes of Snakemake beside.
+    """
+    return scaled(
+        lambda wildcards: (demand(wildcards) if callable(demand) else demand)
+        + (0 if workflow.local_exec else 300)
+    )
+
+
+def clips_of_job(wildcards):
+    """How many clips a job deals with: all, or those of one shard."""
+    shards = len(SHARDS) if hasattr(wildcards, "shard") else 1
+    return expected_clips() // shards + 1
+
+
+def minutes(stage):
+    """The resource runtime of `stage`."""
+    return scaled(lambda wildcards: stage_minutes(stage, clips_of_job(wildcards)))
+
+
+def flat(replicate):
+    """The folder of REPLICATES as the name of a file."""
+    return replicate.replace(os.sep, "-")
+
+
+def checkpoint_of(replicate):
+    """The checkpoint of the training in a folder of REPLICATES."""
+    return f"{RUN}/checkpoints/{flat(replicate)}.zip"
+
+
+def settings_of(replicate):
+    """The settings of the training in a folder of REPLICATES."""
+    return json.loads(model_settings(config, *REPLICATES[replicate]))
+
+
 def training_memory(replicate):
     """The MB that the training in a folder of REPLICATES reserves."""
-    model, seed = REPLICATES[replicate]
-    settings = json.loads(model_settings(config, model, seed))
-    return training_mb(model, FRAMES, settings, config["cache_mb"])
+    model, _ = REPLICATES[replicate]
+    return training_mb(model, FRAMES, settings_of(replicate), config["cache_mb"])
+
+
+def training_time(replicate):
+    """The minutes that the training in a folder of REPLICATES may take."""
+    model, _ = REPLICATES[replicate]
+    settings = settings_of(replicate)
+    return training_minutes(
+        model, FRAMES, settings, expected_clips(), config["threads"]
+    )
+
+
+def training_disk(replicate):
+    """The MB that the training in a folder of REPLICATES writes, with the shards that it copies."""
+    model, _ = REPLICATES[replicate]
+    copies = frames_mb(FRAMES, expected_clips()) if config["scratch"] else 0
+    return copies + training_disk_mb(model, FRAMES, settings_of(replicate))
 
 
 def evaluation_memory(replicate):
     """The MB that the evaluation of a folder of REPLICATES reserves: as much as a training in
     batches of 32, of which the evaluation has one to time.
     """
-    model, seed = REPLICATES[replicate]
-    settings = json.loads(model_settings(config, model, seed)) | {"batch_size": 32}
+    model, _ = REPLICATES[replicate]
+    settings = settings_of(replicate) | {"batch_size": 32}
     return training_mb(model, FRAMES, settings, cache_mb=0)
+
+
+def evaluation_time(replicate):
+    """The minutes that the evaluation of a folder of REPLICATES may take."""
+    model, _ = REPLICATES[replicate]
+    settings = settings_of(replicate) | {"batch_size": 16}
+    return evaluation_minutes(
+        model, FRAMES, settings, expected_clips() // 2, config["threads"]
+    )
 
 
 def files_of(pattern):
     """The files that a pattern among the inputs or outputs of a rule stands for."""
     if callable(pattern):
         return []
+    if pattern.is_storage:
+        prefix = workflow.storage_settings.default_storage_prefix.rstrip("/")
+        pattern = pattern.storage_object.query.removeprefix(f"{prefix}/")
     if "{" not in pattern:
         return [pattern]
     pattern = strip_wildcard_constraints(pattern)
@@ -208,12 +323,6 @@ def rule_edges():
                 if file in makers
             }
     return list(edges)
-
-
-def keep_lock_on_a_cluster():
-    """Jobs on other machines go on when this call is killed: then the lock must stay."""
-    if NOTE and not workflow.local_exec:
-        drop(NOTE)
 
 
 def workflow_digest():

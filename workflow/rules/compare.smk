@@ -56,7 +56,7 @@ rule compare:
         manifest=f"{RUN}/dataset/manifest.csv",
         shards=expand(f"{RUN}/frames/shard-{{shard}}.h5", shard=SHARDS),
         published=(
-            expand(f"{PUBLISHED}/{{name}}.csv", name=["confusion", "history"])
+            local(expand(f"{PUBLISHED}/{{name}}.csv", name=["confusion", "history"]))
             if PUBLISHED
             else []
         ),
@@ -88,7 +88,9 @@ rule compare:
     conda:
         "../../envs/figures.yaml"
     resources:
-        mem_mb=1500,
+        mem_mb=memory(1500),
+        runtime=minutes("compare"),
+        disk_mb=500,
     params:
         *code("compare"),
         run=lambda wildcards, input: os.path.dirname(os.path.dirname(input.split)),

@@ -15,7 +15,9 @@ rule controls:
     conda:
         "../../envs/training.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
+        runtime=minutes("controls"),
+        disk_mb=100,
     params:
         *code("controls"),
         folder=lambda wildcards, output: os.path.dirname(output.majority),

@@ -13,15 +13,22 @@ rule evaluate:
         f"{RUN}/logs/evaluate_{{replicate}}.log",
     benchmark:
         f"{RUN}/benchmarks/evaluate_{{replicate}}.tsv"
+    # On a cluster one job with its training.
+    group:
+        "{replicate}"
     conda:
         "../../envs/training.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=lambda wildcards: evaluation_memory(wildcards.replicate),
+        mem_mb=memory(lambda wildcards: evaluation_memory(wildcards.replicate)),
+        runtime=scaled(lambda wildcards: evaluation_time(wildcards.replicate)),
+        disk_mb=100,
+        gpu=int(config["gpu"]),
     params:
         *code("evaluate"),
         batch_size=16,
         folder=lambda wildcards, output: os.path.dirname(output.predictions),
+        checkpoint=lambda wildcards: checkpoint_of(wildcards.replicate),
     shell:
         "python -m noctact evaluate"
         " --model {input.model:q}"
@@ -30,4 +37,5 @@ rule evaluate:
         " --batch-size {params.batch_size}"
         " --threads {threads}"
         " --output {params.folder:q}"
+        " --checkpoint {params.checkpoint:q}"
         " 2>&1 | tee {log:q}"

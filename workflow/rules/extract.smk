@@ -14,7 +14,9 @@ rule extract:
         "../../envs/video.yaml"
     resources:
         # Two processes of 100 MB each, and what decoding a clip may add before it is stopped.
-        mem_mb=500 + config["frames"]["memory_mb"],
+        mem_mb=memory(500 + config["frames"]["memory_mb"]),
+        runtime=minutes("extract"),
+        disk_mb=lambda wildcards: frames_mb(FRAMES, clips_of_job(wildcards)),
     params:
         *code("extract"),
         root=clip_root,

@@ -12,7 +12,9 @@ rule index:
     conda:
         "../../envs/video.yaml"
     resources:
-        mem_mb=500,
+        mem_mb=memory(500),
+        runtime=minutes("index"),
+        disk_mb=100,
     params:
         *code("index"),
         root=clip_root,

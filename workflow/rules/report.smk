@@ -1,3 +1,10 @@
+# What the page does not read: in storage, files that are no input are not at hand.
+NAMED = [
+    *expand(f"{RUN}/dataset/{{table}}.csv", table=["index", "rejected", "manifest"]),
+    *expand(f"{RUN}/models/{{folder}}/model.keras", folder=REPLICATES),
+]
+
+
 rule report:
     """Write the page of the run, and for machines how it was made and which file is what."""
     input:
@@ -7,7 +14,9 @@ rule report:
         groups=f"{RUN}/dataset/groups.csv",
         quarantine=f"{RUN}/dataset/quarantine.csv",
         split=f"{RUN}/split/split.csv",
-        template=os.path.relpath(LIBRARY / "noctact" / "report.html"),
+        template=given(os.path.relpath(LIBRARY / "noctact" / "report.html")),
+        # Only named in the crate. A function: no arrows in the graph on the page.
+        named=lambda wildcards: NAMED if STORAGE else [],
     output:
         # Not for Snakemake's own report: browsers show no page of this size inside another.
         page=f"{RUN}/report.html",
@@ -21,7 +30,9 @@ rule report:
     conda:
         "../../envs/figures.yaml"
     resources:
-        mem_mb=500,
+        mem_mb=memory(500),
+        runtime=10,
+        disk_mb=100,
     params:
         *code("report"),
         workflow=workflow_digest(),

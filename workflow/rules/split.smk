@@ -11,7 +11,9 @@ rule split:
     conda:
         "../../envs/training.yaml"
     resources:
-        mem_mb=500,
+        mem_mb=memory(500),
+        runtime=10,
+        disk_mb=100,
     params:
         *code("split"),
         strategy=config["split"]["strategy"],

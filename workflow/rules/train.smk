@@ -1,7 +1,6 @@
 # A rule a model and seed, so that each has its own code and settings, and `snakemake train_gru`
 # works.
 for replicate, (model, seed) in REPLICATES.items():
-    flat = replicate.replace(os.sep, "-")
     job = training_job(replicate)
 
     rule:
@@ -19,22 +18,29 @@ for replicate, (model, seed) in REPLICATES.items():
             f"{RUN}/logs/{job}.log",
         benchmark:
             f"{RUN}/benchmarks/{job}.tsv"
+        # On a cluster one job with its evaluation.
+        group:
+            replicate
         conda:
             "../../envs/training.yaml"
         threads: config["threads"]
         resources:
-            mem_mb=training_memory(replicate),
-            # What a job is told beside: not among the params, so that another number trains
-            # nothing again; and no limit that a user sets for mem_mb lowers the prediction.
-            predicted_mb=training_memory(replicate),
+            mem_mb=memory(training_memory(replicate)),
+            runtime=scaled(
+                lambda wildcards, replicate=replicate: training_time(replicate)
+            ),
+            disk_mb=lambda wildcards, replicate=replicate: training_disk(replicate),
+            gpu=int(config["gpu"]),
+            # No demands of a cluster, and no params either: another of these trains nothing again.
             cache_mb=config["cache_mb"],
+            scratch=int(config["scratch"]),
         params:
             *code("train", f"models.{model}"),
             model=model,
             settings=model_settings(config, model, seed),
             folder=lambda wildcards, output: os.path.dirname(output.model),
-            checkpoint=f"{RUN}/checkpoints/{flat}.zip",
-            tensorboard=f"{RUN}/tensorboard/{flat}",
+            checkpoint=checkpoint_of(replicate),
+            tensorboard=f"{RUN}/tensorboard/{flat(replicate)}",
         shell:
             "python -m noctact train"
             " --model {params.model}"
@@ -43,7 +49,8 @@ for replicate, (model, seed) in REPLICATES.items():
             " --shards {input.shards:q}"
             " --threads {threads}"
             " --cache-mb {resources.cache_mb}"
-            " --memory-mb {resources.predicted_mb}"
+            " --scratch {resources.scratch}"
+            " --gpu {resources.gpu}"
             " --checkpoint {params.checkpoint:q}"
             " --tensorboard {params.tensorboard:q}"
             " --output {params.folder:q}"

@@ -12,6 +12,11 @@ def shortened(files):
     return f"{first} and {len(more)} more" if more else first
 
 
+def address(file):
+    """The name of an input in Snakemake's records."""
+    return file.storage_object.query if file.is_storage else str(file)
+
+
 def causes(job):
     """What asks for `job` itself, not counting the jobs before it."""
     reason, records = workflow.dag.reason(job), workflow.persistence
@@ -24,8 +29,9 @@ def causes(job):
         made = any(records.metadata(file) for file in reason.missing_output)
         yield f"missing: {shortened(reason.missing_output)}" if made else "not made yet"
     if reason.updated_input or reason.input_changed:
-        before, now = set(records.input(job.output[0]) or ()), set(map(str, job.input))
-        changed = before.intersection(map(str, reason.updated_input))
+        before = set(records.input(job.output[0]) or ())
+        now = set(map(address, job.input))
+        changed = before.intersection(map(address, reason.updated_input))
         kinds = {"new": now - before, "gone": before - now, "changed": changed}
         yield from (
             f"{kind}: {shortened(files)}" for kind, files in kinds.items() if files

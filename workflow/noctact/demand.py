@@ -1,0 +1,88 @@
+"""How long the stages take at most, and how much disk, from shapes and numbers of clips alone: what
+a cluster is asked for before anything is there to measure.
+
+Standard library only: the Snakefile imports this.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from noctact.memory import weights
+
+# A cluster ends what takes longer than it asked for, and its processors may be slower than the two
+# cores of 2024 (AMD Zen 4) on which these figures were measured.
+MARGIN = 3
+START_MINUTES = 10  # of each job: Python and packages from a busy file system, saving the results
+
+# The slowest of the six models at full size, simple_rnn: 75 GFLOP in 0.51 s with two threads
+# (docs/training.md, batch 64).
+FLOPS_A_THREAD = 75e9
+SECONDS_A_STEP = 0.05  # beside the products: small frames, three recurrent layers
+READ = 200e6  # bytes a second of frames, from a shared file system
+
+# Seconds a clip of up to 15 s, one process.
+SECONDS_A_CLIP = {
+    "acquire": 0.3,  # unpacking; a generated clip takes 0.25 (demo)
+    "index": 0.05,  # 5 MB read and hashed
+    "extract": 0.7,  # decoding up to the last wanted frame (docs/extraction.md: 0.1 to 0.3)
+    "controls": 0.02,
+    "compare": 0.02,
+}
+
+
+def stage_minutes(stage: str, clips: int) -> int:
+    """Minutes of one job of `stage` that deals with so many clips."""
+    return START_MINUTES + math.ceil(MARGIN * clips * SECONDS_A_CLIP[stage] / 60)
+
+
+def step_seconds(
+    model: str, frames: tuple[int, int, int], settings: Mapping[str, Any], threads: int
+) -> float:
+    """Seconds of one training step on a CPU, from its matrix products; `frames` is (count, height,
+    width), `settings` are those of stage train.
+
+    Two products for each kernel: forward, and the gradient of the kernel; behind an encoder one
+    more, the gradient of the features. A product takes two operations a weight and frame.
+    """
+    count, height, width = frames
+    products = 2 * weights(model, frames, settings["units"])
+    if model.startswith("cnn_"):
+        patches = math.ceil(height / 15) * math.ceil(width / 15)
+        products = products * 3 // 2 + 2 * patches * (15 * 15 * 3) * 256
+    operations: int = 2 * products * settings["batch_size"] * count
+    return SECONDS_A_STEP + operations / (FLOPS_A_THREAD * threads)
+
+
+def training_minutes(
+    model: str,
+    frames: tuple[int, int, int],
+    settings: Mapping[str, Any],
+    clips: int,
+    threads: int,
+) -> int:
+    """Minutes of a training with all its epochs on so many clips, train and val together."""
+    steps = math.ceil(clips / settings["batch_size"])
+    reading = clips * math.prod(frames) * 3 / READ
+    epoch = steps * step_seconds(model, frames, settings, threads) + reading
+    seconds: float = MARGIN * settings["epochs"] * epoch
+    return START_MINUTES + math.ceil(seconds / 60)
+
+
+def evaluation_minutes(
+    model: str, frames: tuple[int, int, int], settings: Mapping[str, Any], clips: int, threads: int
+) -> int:
+    """Minutes of an evaluation: as much as three epochs of so many clips."""
+    return training_minutes(model, frames, {**settings, "epochs": 3}, clips, threads)
+
+
+def frames_mb(frames: tuple[int, int, int], clips: int) -> int:
+    """MB (10**6 bytes) of the frames of so many clips, before they are compressed."""
+    return math.ceil(clips * math.prod(frames) * 3 / 1e6)
+
+
+def training_disk_mb(model: str, frames: tuple[int, int, int], settings: Mapping[str, Any]) -> int:
+    """MB that a training writes: the model; a checkpoint of weights, best weights and two moments,
+    twice while the new one replaces the old; 100 for the rest.
+    """
+    return 100 + math.ceil(weights(model, frames, settings["units"]) * 4 * (1 + 2 * 4) / 1e6)
