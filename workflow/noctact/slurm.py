@@ -5,6 +5,7 @@ Standard library only: the Snakefile imports this.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -125,7 +126,9 @@ def last_words(said: Path | None, by_slurm: Path | None) -> list[str]:
         lines += text_of(said)[-5:]
         commands.append(f"less {said}")
     if by_slurm:
-        lines += [line for line in text_of(by_slurm) if line.startswith(("slurmstepd:", "srun:"))]
+        lines += [
+            line for line in text_of(by_slurm) if re.match("(slurmstepd|srun).*: error:", line)
+        ]
         commands += [f"less {by_slurm}", f"sacct -j {by_slurm.stem} --format {SACCT}"]
     return [*(f"    {line}" for line in lines), *(f"  more: {command}" for command in commands)]
 

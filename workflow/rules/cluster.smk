@@ -149,23 +149,23 @@ def show_failures():
 
 
 def jobs_may_be_left():
-    """Whether an earlier call in this folder has not seen the end of a job that it submitted, and no
-    other call is at work here.
+    """Whether an earlier call in this folder has submitted jobs to SLURM and not seen the end of
+    all, and no other call is at work here.
     """
-    incomplete, locks = (
-        Path(".snakemake", folder) for folder in ("incomplete", "locks")
+    state = Path(".snakemake")
+    return (
+        any(state.glob("slurm_logs/**/*.log"))
+        and any(state.glob("incomplete/*"))
+        and not any(state.glob("locks/*.lock"))
     )
-    marks = (json.loads(file.read_text()) for file in incomplete.glob("*"))
-    submitted = any(mark["external_jobid"] for mark in marks)
-    return submitted and not any(locks.glob("*.lock"))
 
 
 def record():
     """Record what the job of this process was made from, as the call that submitted it does; if
     that was killed, the next one would not know.
     """
-    if not workflow.local_exec:
-        return  # of the two processes of a job this is the outer one
+    if workflow.scheduler is None or not workflow.local_exec:
+        return  # an error has come before, or of the two processes of a job this is the outer one
     workflow.workflow_settings.exec_mode = ExecMode.DEFAULT
     for job in workflow.dag.needrun_jobs(exclude_finished=False):
         if workflow.dag.finished(job):
