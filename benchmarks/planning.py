@@ -28,6 +28,17 @@ rule extract:
 """
 
 
+def cpu_seconds(*words: str, folder: Path) -> float:
+    """CPU time of a call of Snakemake."""
+    call = [sys.executable, "-m", "snakemake", *words]
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(call, cwd=folder, **silent) as p:
+        _, code, usage = os.wait4(p.pid, 0)
+        p.returncode = os.waitstatus_to_exitcode(code)
+    assert p.returncode == 0, call
+    return usage.ru_utime + usage.ru_stime
+
+
 class Plan(NamedTuple):
     """What planning took, and how many jobs came of it."""
 
@@ -73,6 +84,11 @@ def main() -> None:
             plans[count] = plan(*flags, folder=folder)
             seconds, mb, jobs = plans[count]
             print(f"{count:>7,} clips: {jobs} jobs, {seconds:.1f} s, {mb:.0f} MB", flush=True)
+            if count == MANY:
+                (folder / "Empty").write_text("rule all:\n")
+                parsing = cpu_seconds("--list-target-rules", *flags, folder=folder)
+                parsing -= cpu_seconds("--list-target-rules", "--snakefile", "Empty", folder=folder)
+                print(f"        parsing the Snakefile, as each job does: {parsing:.2f} CPU s")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_clips(folder, MANY)

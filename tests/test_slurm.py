@@ -25,7 +25,7 @@ from whole_runs import (
     snakemake,
 )
 
-pytestmark = pytest.mark.slurm
+from noctact.slurm import SACCT, advice, last_words
 
 CONFIG: dict[str, Any] = {
     "run": "small",
@@ -188,6 +188,7 @@ def copy_frames(finished: Path, folder: Path) -> None:
         shutil.copytree(finished / part, folder / part, ignore=ignore)
 
 
+@pytest.mark.slurm
 def test_a_node_dies_and_the_call_is_killed(cluster, local, tmp_path):
     folder = checkout(tmp_path / "run", CONFIG)
     plan = subprocess.run(
@@ -248,6 +249,7 @@ def test_a_node_dies_and_the_call_is_killed(cluster, local, tmp_path):
     assert results_of(folder / "results/small") == results_of(local / "results/small")
 
 
+@pytest.mark.slurm
 def test_jobs_that_end_before_their_time(cluster, local, tmp_path):
     models = ["simple_rnn", "lstm", "gru", "cnn_gru", "cnn_lstm"]
     config = CONFIG | {"models": models, "training": CONFIG["training"] | {"epochs": 100}}
@@ -315,6 +317,7 @@ def test_jobs_that_end_before_their_time(cluster, local, tmp_path):
         assert here[name] == there[name], name
 
 
+@pytest.mark.slurm
 def test_a_training_that_asks_for_a_gpu_goes_where_there_are_some(cluster, local, tmp_path):
     folder = checkout(tmp_path / "run", CONFIG | {"gpu": True})
     copy_frames(local, folder)
@@ -362,6 +365,7 @@ REFUSED: dict[str, tuple[dict[str, str], dict[str, Any], list[str]]] = {
 }
 
 
+@pytest.mark.slurm
 @pytest.mark.parametrize("wrong", REFUSED)
 def test_what_slurm_would_not_take_is_said_before_anything_runs(cluster, local, tmp_path, wrong):
     profile, config, words = REFUSED[wrong]
@@ -375,6 +379,7 @@ def test_what_slurm_would_not_take_is_said_before_anything_runs(cluster, local, 
     assert not jobs_of(cluster, folder)
 
 
+@pytest.mark.slurm
 def test_without_sbatch(cluster, local, tmp_path):
     folder = checkout(tmp_path / "run", CONFIG)
     programs = tmp_path / "bin"
@@ -384,3 +389,41 @@ def test_without_sbatch(cluster, local, tmp_path):
     done = snakemake(folder, "--profile", PROFILE, config=CONFIG, PATH=str(programs))
     assert done.returncode == 1
     assert "sbatch is not on the path" in done.stdout
+
+
+def test_a_dry_run_tells_how_many_jobs_the_full_run_submits(tmp_path):
+    folder = copy_sources(tmp_path)
+    done = snakemake(folder, "-n", "--profile", PROFILE)
+    assert done.returncode == 0, done.stdout
+    told = "Cluster jobs (sbatch calls): 25 (1 compare, 1 controls, 16 extract, 1 index, 6 model)"
+    assert done.stdout.splitlines()[-1] == told
+    assert "Cluster jobs" not in snakemake(folder, "-n").stdout
+
+
+@pytest.mark.parametrize(
+    ("refusal", "gpu", "words"),
+    [
+        ("Invalid partition name specified", False, "partitions in workflow/profiles/slurm"),
+        ("Invalid account or account/partition combination specified", False, "slurm_account in"),
+        ("Requested time limit is invalid (missing or exceeds some limit)", True, "less epochs"),
+        ("Requested node configuration is not available", True, "gpu: false"),
+        ("Requested node configuration is not available", False, "lower training.batch_size"),
+        ("More processors requested than permitted", False, "or threads in the config"),
+    ],
+)
+def test_an_answer_of_sbatch_comes_with_what_to_edit(refusal, gpu, words):
+    assert words in advice(refusal, gpu)
+
+
+def test_last_words_are_those_of_the_stage_and_of_slurm(tmp_path):
+    said, by_slurm = tmp_path / "train_gru.log", tmp_path / "17.log"
+    said.write_text("\n".join(f"epoch {n}" for n in range(9)))
+    by_slurm.write_bytes(b"srun: a note\nslurmstepd: error: *** DUE TO TIME LIMIT ***\n\xff\n")
+    assert last_words(said, by_slurm) == [
+        *(f"    epoch {n}" for n in range(4, 9)),
+        "    slurmstepd: error: *** DUE TO TIME LIMIT ***",
+        f"  more: less {said}",
+        f"  more: less {by_slurm}",
+        f"  more: sacct -j 17 --format {SACCT}",
+    ]
+    assert last_words(None, None) == []

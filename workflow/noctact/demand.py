@@ -11,13 +11,13 @@ from typing import Any
 from noctact.memory import weights
 
 # A cluster ends what takes longer than it asked for, and its processors may be slower than the two
-# cores of 2024 (AMD Zen 4) on which these figures were measured.
-MARGIN = 3
+# cores (AMD Zen 4) on which these figures were measured. A retry asks for twice as much, and a
+# training then goes on from its last epoch: so there is no need to ask for much more.
+MARGIN = 2
 START_MINUTES = 10  # of each job: Python and packages from a busy file system, saving the results
 
-# The slowest of the six models at full size, simple_rnn: 75 GFLOP in 0.51 s with two threads
-# (docs/training.md, batch 64).
-FLOPS_A_THREAD = 75e9
+# The six models at full size do 74 to 91 GFLOP a second and thread (docs/training.md, batch 64).
+FLOPS_A_THREAD = 70e9
 SECONDS_A_STEP = 0.05  # beside the products: small frames, three recurrent layers
 READ = 200e6  # bytes a second of frames, from a shared file system
 
@@ -58,22 +58,18 @@ def training_minutes(
     model: str,
     frames: tuple[int, int, int],
     settings: Mapping[str, Any],
-    clips: int,
+    clips: float,
     threads: int,
 ) -> int:
-    """Minutes of a training with all its epochs on so many clips, train and val together."""
-    steps = math.ceil(clips / settings["batch_size"])
+    """Minutes of a training with all its epochs. `clips` are those that an epoch goes through
+    forward and back; those that it only predicts count a third.
+
+    A thread reads the frames meanwhile, so that the slower of both counts.
+    """
+    stepping = clips / settings["batch_size"] * step_seconds(model, frames, settings, threads)
     reading = clips * math.prod(frames) * 3 / READ
-    epoch = steps * step_seconds(model, frames, settings, threads) + reading
-    seconds: float = MARGIN * settings["epochs"] * epoch
+    seconds: float = MARGIN * settings["epochs"] * max(stepping, reading)
     return START_MINUTES + math.ceil(seconds / 60)
-
-
-def evaluation_minutes(
-    model: str, frames: tuple[int, int, int], settings: Mapping[str, Any], clips: int, threads: int
-) -> int:
-    """Minutes of an evaluation: as much as three epochs of so many clips."""
-    return training_minutes(model, frames, {**settings, "epochs": 3}, clips, threads)
 
 
 def frames_mb(frames: tuple[int, int, int], clips: int) -> int:

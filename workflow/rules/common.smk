@@ -23,7 +23,6 @@ from noctact.checksums import is_damaged
 from noctact.clips import list_clips, shard_of
 from noctact.config import check, model_settings
 from noctact.demand import (
-    evaluation_minutes,
     frames_mb,
     stage_minutes,
     training_disk_mb,
@@ -252,12 +251,21 @@ def training_memory(replicate):
     return training_mb(model, FRAMES, settings_of(replicate), config["cache_mb"])
 
 
+def shares():
+    """The shares of the clips in train, val and test."""
+    if config["split"]["strategy"] == "published":
+        return 0.8, 0.2, 0.2
+    val, test = config["split"]["val"], config["split"]["test"]
+    return 1 - val - test, val, test
+
+
 def training_time(replicate):
     """The minutes that the training in a folder of REPLICATES may take."""
     model, _ = REPLICATES[replicate]
-    settings = settings_of(replicate)
+    train, val, _ = shares()
+    clips = expected_clips() * (train + val / 3)
     return training_minutes(
-        model, FRAMES, settings, expected_clips(), config["threads"]
+        model, FRAMES, settings_of(replicate), clips, config["threads"]
     )
 
 
@@ -278,11 +286,14 @@ def evaluation_memory(replicate):
 
 
 def evaluation_time(replicate):
-    """The minutes that the evaluation of a folder of REPLICATES may take."""
+    """The minutes that the evaluation of a folder of REPLICATES may take: it predicts its clips
+    three times, which costs as much as one epoch.
+    """
     model, _ = REPLICATES[replicate]
-    settings = settings_of(replicate) | {"batch_size": 16}
-    return evaluation_minutes(
-        model, FRAMES, settings, expected_clips() // 2, config["threads"]
+    _, val, test = shares()
+    settings = settings_of(replicate) | {"batch_size": 16, "epochs": 1}
+    return training_minutes(
+        model, FRAMES, settings, expected_clips() * (val + test), config["threads"]
     )
 
 
