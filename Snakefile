@@ -33,10 +33,11 @@ rule all:
     default_target: True
     input:
         # Each single file, so that any that is missing is made again.
-        lambda wildcards: list(everything()),
+        lambda wildcards: wait_for_earlier_jobs() or list(everything()),
 
 
 onstart:
+    tell_jobs()
     if on_slurm():
         must_be_taken()
     elif not workflow.local_exec:

@@ -32,10 +32,10 @@ def cpu_seconds(*words: str, folder: Path) -> float:
     """CPU time of a call of Snakemake."""
     call = [sys.executable, "-m", "snakemake", *words]
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(call, cwd=folder, **silent) as p:
-        _, code, usage = os.wait4(p.pid, 0)
-        p.returncode = os.waitstatus_to_exitcode(code)
-    assert p.returncode == 0, call
+    with subprocess.Popen(call, cwd=folder, **silent) as process:
+        _, code, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(code)
+    assert process.returncode == 0, call
     return usage.ru_utime + usage.ru_stime
 
 

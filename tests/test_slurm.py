@@ -25,7 +25,7 @@ from whole_runs import (
     snakemake,
 )
 
-from noctact.slurm import SACCT, advice, last_words
+from noctact.slurm import SACCT, Demand, last_words, newest, what_to_edit
 
 CONFIG: dict[str, Any] = {
     "run": "small",
@@ -59,7 +59,7 @@ def checkout(folder: Path, config: dict[str, Any], **fill_in: str) -> Path:
         "  slurm_account: FILL-IN": f"  slurm_account: {ACCOUNT}",
         "  FILL-IN: {}": "  cpu: {}",
         "  # gpu: {max_gpu: 4}": "  gpu: {max_gpu: 2}",
-        "slurm-init-seconds-before-status-checks: 40": "slurm-init-seconds-before-status-checks: 5",
+        "slurm-init-seconds-before-status-checks: 60": "slurm-init-seconds-before-status-checks: 5",
     }
     for entry, own in (entries | fill_in).items():
         assert text.count(f"{entry}\n") == 1, entry
@@ -298,7 +298,7 @@ def test_jobs_that_end_before_their_time(cluster, local, tmp_path):
     # Memory is polled here, and SLURM says only that the job was killed; with cgroups it says
     # OUT_OF_MEMORY.
     assert states(jobs["gru"])[1] == "COMPLETED"
-    assert [job["ReqMem"] for job in jobs["gru"]] == ["800M", "1600M"]
+    assert [job["ReqMem"] for job in jobs["gru"]] == ["500M", "1000M"]
     assert len({job["JobIDRaw"] for job in jobs["simple_rnn"]}) == 1
     for model in ("simple_rnn", "lstm", "cnn_gru"):
         assert "goes on after epoch" in log_of(folder, f"train_{model}")
@@ -315,6 +315,28 @@ def test_jobs_that_end_before_their_time(cluster, local, tmp_path):
     here, there = (results_of(place / "results/small") for place in (folder, alone))
     for name in (name for name in there if name.startswith("models/")):
         assert here[name] == there[name], name
+
+
+@pytest.mark.slurm
+def test_the_call_is_killed_while_its_jobs_wait(cluster, local, tmp_path):
+    folder = checkout(tmp_path / "run", CONFIG)
+    copy_frames(local, folder)
+    # Maintenance: SLURM has no node to give, but takes jobs.
+    cluster.call("scontrol", "update", "nodename=n1,n2", "state=drain", "reason=maintenance")
+    with call(cluster, folder) as first:
+        first.until(lambda: sum(job["State"] == "PENDING" for job in cluster.queue()) == 2)
+        time.sleep(1)
+        first.process.kill()
+        first.end()
+    assert "Requested node configuration is not available; submitted all the same" in first.output
+    cluster.call("scontrol", "update", "nodename=n1,n2", "state=resume")
+    with call(cluster, folder) as second:
+        assert second.end() == 0, second.output
+    assert "waiting for them" in second.output
+    jobs = jobs_of(cluster, folder)
+    trained = {f"{model}_evaluate_train_{model}" for model in CONFIG["models"]}
+    assert set(jobs) == trained | {"compare"}
+    assert [states(records) for records in jobs.values()] == [["COMPLETED"]] * 3
 
 
 @pytest.mark.slurm
@@ -401,18 +423,21 @@ def test_a_dry_run_tells_how_many_jobs_the_full_run_submits(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("refusal", "gpu", "words"),
+    ("refusal", "words"),
     [
-        ("Invalid partition name specified", False, "partitions in workflow/profiles/slurm"),
-        ("Invalid account or account/partition combination specified", False, "slurm_account in"),
-        ("Requested time limit is invalid (missing or exceeds some limit)", True, "less epochs"),
-        ("Requested node configuration is not available", True, "gpu: false"),
-        ("Requested node configuration is not available", False, "lower training.batch_size"),
-        ("More processors requested than permitted", False, "or threads in the config"),
+        ("Invalid partition name specified", "partitions in workflow/profiles/slurm"),
+        ("Invalid account or account/partition combination specified", "slurm_account in"),
+        ("The given account x appears to be invalid. Available accounts: y", "slurm_account in"),
+        ("Requested time limit is invalid (missing or exceeds some limit)", "fewer epochs"),
+        ("Job violates accounting/QOS policy (job submit limit, user's size)", ""),
+        ("Unable to contact slurm controller (connect failure)", ""),
+        ("Required partition not available (inactive or drain)", ""),
     ],
 )
-def test_an_answer_of_sbatch_comes_with_what_to_edit(refusal, gpu, words):
-    assert words in advice(refusal, gpu)
+def test_an_answer_of_sbatch_comes_with_what_to_edit(refusal, words):
+    told = what_to_edit(refusal, Demand("cpu", 1, 1000, 10, gpu=False))
+    assert words in told
+    assert bool(told) == bool(words)
 
 
 def test_last_words_are_those_of_the_stage_and_of_slurm(tmp_path):
@@ -427,3 +452,7 @@ def test_last_words_are_those_of_the_stage_and_of_slurm(tmp_path):
         f"  more: sacct -j 17 --format {SACCT}",
     ]
     assert last_words(None, None) == []
+    # Snakemake makes the log of a job that was never begun, empty and later.
+    (tmp_path / "evaluate_gru.log").touch()
+    assert newest([tmp_path / "evaluate_gru.log", said, tmp_path / "none.log"]) == said
+    assert newest([tmp_path / "none.log"]) is None

@@ -245,9 +245,8 @@ def test_each_seed_is_a_training_of_its_own(checkout):
     done = snakemake(checkout, "-n", "-p", "--workflow-profile", "none", config={"seeds": [3, 1]})
     assert done.returncode == 0, done.stdout
     assert planned(done.stdout)["evaluate"] == 12
-    trainings = dict(
-        re.findall(r"^rule train_(cnn_gru\w*):.*?(--checkpoint .*?) 2>&1", done.stdout, re.M | re.S)
-    )
+    rule = r"^ *rule train_(cnn_gru\w*):.*?(--checkpoint .*?) 2>&1"
+    trainings = dict(re.findall(rule, done.stdout, re.M | re.S))
     run = "results/noctact-har"
     assert trainings == {
         "cnn_gru": f"--checkpoint {run}/checkpoints/cnn_gru.zip "

@@ -11,8 +11,8 @@ from typing import Any
 from noctact.memory import weights
 
 # A cluster ends what takes longer than it asked for, and its processors may be slower than the two
-# cores (AMD Zen 4) on which these figures were measured. A retry asks for twice as much, and a
-# training then goes on from its last epoch: so there is no need to ask for much more.
+# cores (AMD Zen 4) on which these figures were measured. A retry asks for twice as much, but for a
+# training, which then goes on from its last epoch: so there is no need to ask for much more.
 MARGIN = 2
 START_MINUTES = 10  # of each job: Python and packages from a busy file system, saving the results
 

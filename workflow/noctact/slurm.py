@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,59 +20,56 @@ PROFILE = "workflow/profiles/slurm/config.yaml"
 SACCT = "JobID,State,ExitCode,Elapsed,Timelimit,ReqMem,MaxRSS,NodeList"
 
 
-class Queued(NamedTuple):
-    """A job that waits or runs."""
-
-    number: str
-    state: str  # PENDING, RUNNING, ...
+# The executor plugin calls each job by a random number for the whole call.
+NAME = re.compile(r"(\w+_)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-def jobs_here(folder: Path) -> list[Queued]:
-    """The jobs of this user that a call of Snakemake in `folder` has submitted, whatever became of
-    the call.
+def ask(*words: str) -> list[str]:
+    """The lines that a command of SLURM prints. Raises NoctactError when it fails."""
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise NoctactError(f"{words[0]}: {done.stderr.strip()}")
+    return done.stdout.splitlines()
 
-    They are told by their working directory, and by the comment that the executor plugin gives
-    them: a job that this process may be itself has none. Raises NoctactError when SLURM does not
-    answer.
+
+def jobs_here(folder: Path) -> list[str]:
+    """The numbers of the jobs that wait or run, and that a call of Snakemake in `folder` has
+    submitted for this user, whatever became of the call. Raises NoctactError as `ask` does.
     """
-    listed = subprocess.run(
-        ["squeue", "--me", "--noheader", "--format=%i|%T|%k|%Z"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if listed.returncode:
-        raise NoctactError(
-            f"squeue: {listed.stderr.strip()}; jobs of a call that was killed may still be at work "
-            "in this folder: try again when SLURM answers"
-        )
-    rows = (line.split("|", 3) for line in listed.stdout.splitlines())
+    rows = (line.split("|", 2) for line in ask("squeue", "--me", "--noheader", "--format=%i|%j|%Z"))
     return [
-        Queued(number, state)
-        for number, state, comment, place in rows
-        if comment.startswith("rule_") and Path(place).resolve() == folder.resolve()
+        number
+        for number, name, place in rows
+        if NAME.fullmatch(name) and Path(place).resolve() == folder.resolve()
     ]
 
 
 def wait_for_jobs_here(folder: Path, every: float = 15) -> None:
     """Wait until the jobs of earlier calls in `folder` have left the queue, and say so; asks again
-    each `every` seconds. Raises NoctactError as `jobs_here` does.
+    each `every` seconds, also where SLURM fails to answer. Raises NoctactError when it does not
+    answer at first.
     """
     if not shutil.which("squeue"):
         return
-    waited = False
-    while jobs := jobs_here(folder):
-        if not waited:
-            numbers = " ".join(job.number for job in jobs)
-            print(
-                f"An earlier call has left {len(jobs)} jobs at work in this folder; waiting for "
-                f"them. To give them up: scancel {numbers}",
-                flush=True,
-            )
-        waited = True
+    try:
+        left = jobs_here(folder)
+    except NoctactError as error:
+        raise NoctactError(
+            f"{error}; jobs of a call that was killed may still be at work in this folder: try "
+            "again when SLURM answers"
+        ) from error
+    if not left:
+        return
+    print(
+        f"An earlier call has left {len(left)} jobs in the queue that work in this folder; waiting "
+        f"for them. To give them up: scancel {' '.join(left)}",
+        flush=True,
+    )
+    while left:
         time.sleep(every)
-    if waited:
-        print("The jobs of the earlier call have ended.", flush=True)
+        with suppress(NoctactError):
+            left = jobs_here(folder)
+    print("The jobs of the earlier call have ended.", flush=True)
 
 
 def would_take(call: str) -> str:
@@ -89,19 +87,56 @@ def would_take(call: str) -> str:
     return words[-1].removeprefix("allocation failure: ") if words else "no reason given"
 
 
-def advice(refusal: str, gpu: bool) -> str:
-    """What to edit after `refusal`, an answer of `would_take` to a job with or without a GPU."""
-    answers = {
-        "account": f"slurm_account in {PROFILE} must be one that `sacctmgr show associations "
-        "user=$USER format=account,partition` lists",
-        "invalid partition": f"partitions in {PROFILE} must be named as `sinfo` lists them",
-        "time limit": "no job may take as long there (`sinfo --format '%P %l'`): name another "
-        f"partition in {PROFILE}, or train less epochs or models of less weights",
-    }
-    for words, answer in answers.items():
-        if words in refusal.lower():
-            return answer
-    if gpu:
+class Demand(NamedTuple):
+    """What a job asks for; an empty `partition` is the default one."""
+
+    partition: str
+    cpus: int
+    mem_mb: int
+    minutes: int
+    gpu: bool
+
+    def __str__(self) -> str:
+        words = [f"partition {self.partition or '(default)'}", f"{self.cpus} CPUs"]
+        words += [f"{self.mem_mb} MB", f"{self.minutes} min", *(["a GPU"] if self.gpu else [])]
+        return ", ".join(words)
+
+
+def has_a_node_for(demand: Demand) -> bool:
+    """Whether some node, in whatever state it is, has as much as `demand` takes.
+
+    Raises NoctactError as `ask` does.
+    """
+    partition = [f"--partition={demand.partition}"] if demand.partition else []
+    words = ["sinfo", "--Node", "--noheader", "--format=%c|%m|%G", *partition]
+    for cpus, mem_mb, gres in (line.split("|", 2) for line in ask(*words)):
+        fits = int(cpus) >= demand.cpus and int(mem_mb) >= demand.mem_mb
+        if fits and (not demand.gpu or "gpu" in gres):
+            return True
+    return False
+
+
+def what_to_edit(refusal: str, demand: Demand) -> str:
+    """What to edit after `refusal`, an answer of `would_take`; empty where SLURM may answer otherwise
+    tomorrow, with all nodes up. Raises NoctactError as `ask` does.
+    """
+    words = refusal.lower()
+    if "invalid account" in words or ("account" in words and "appears to be invalid" in words):
+        return (
+            f"slurm_account in {PROFILE} must be one that `sacctmgr show associations user=$USER "
+            "format=account,partition` lists"
+        )
+    if "invalid partition" in words:
+        return f"partitions in {PROFILE} must be named as `sinfo` lists them"
+    if "time limit is invalid" in words:
+        return (
+            "no job may take as long there (`sinfo --format '%P %l'`): name another partition in "
+            f"{PROFILE}, or train fewer epochs"
+        )
+    too_much = ("node configuration", "more processors", "memory")
+    if not any(part in words for part in too_much) or has_a_node_for(demand):
+        return ""
+    if demand.gpu:
         return (
             "a partition with GPUs (`sinfo --format '%P %G'`) must stand with max_gpu in "
             f"{PROFILE}, or gpu: false in the config, to train on CPUs"
@@ -113,8 +148,9 @@ def advice(refusal: str, gpu: bool) -> str:
 
 
 def newest(files: Iterable[Path]) -> Path | None:
-    """The one of `files` that was written last, of those that are there."""
-    return max((file for file in files if file.exists()), key=os.path.getmtime, default=None)
+    """The one of `files` that was written last, of those that are there and not empty."""
+    written = (file for file in files if file.exists() and file.stat().st_size)
+    return max(written, key=os.path.getmtime, default=None)
 
 
 def last_words(said: Path | None, by_slurm: Path | None) -> list[str]:

@@ -3,6 +3,7 @@
 
 import asyncio
 import atexit
+import functools
 import logging
 import shutil
 from collections import Counter
@@ -10,7 +11,17 @@ from collections import Counter
 from snakemake.settings.types import ExecMode
 
 from noctact.calls import drop
-from noctact.slurm import advice, last_words, newest, wait_for_jobs_here, would_take
+from noctact.slurm import (
+    Demand,
+    last_words,
+    newest,
+    wait_for_jobs_here,
+    what_to_edit,
+    would_take,
+)
+
+# For the jobs: up to which size the call looks into files, in bytes. They read no profile.
+CHECKSUM_LIMIT = "NOCTACT_CHECKSUM_LIMIT"
 
 
 # A second or two each: waiting in a queue would take longer.
@@ -25,6 +36,11 @@ if config["source"] == "kaggle":
 
     localrules:
         acquire,
+
+
+def tell_jobs():
+    """Hand down to the jobs what only the call knows."""
+    os.environ[CHECKSUM_LIMIT] = str(workflow.persistence.max_checksum_file_size)
 
 
 def on_slurm():
@@ -57,80 +73,85 @@ def label(job):
 
 
 def tell_cluster_jobs():
-    """Print how many jobs a call with an executor for clusters would submit, if none fails."""
+    """After a dry run: print how many jobs an executor for clusters would submit, if none fails."""
+    if workflow.scheduler is None or not workflow.dryrun:
+        return
     # What a dry run still knows of that executor is that its jobs are not processes of its own.
-    if workflow.scheduler is not None and workflow.use_threads:
+    if workflow.use_threads:
         kinds = Counter(label(job).split()[0] for job in cluster_jobs())
         parts = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
         print(f"Cluster jobs (sbatch calls): {kinds.total()} ({parts or 'none'})")
 
 
-def partition_of(job):
-    """The partition that the executor plugin chooses for `job`."""
-    return workflow.scheduler._executor.get_partition_arg(job)
+def demand_of(job):
+    """What `job` asks for, in the partition that the executor plugin chooses."""
+    partition = workflow.scheduler._executor.get_partition_arg(job)
+    return Demand(
+        partition.removeprefix(" -p "),
+        job.threads,
+        job.resources.mem_mb,
+        job.resources.runtime,
+        bool(job.resources.get("gpu")),
+    )
 
 
-def sbatch(job):
-    """The command that submits `job`, without what it runs, as the executor plugin builds it.
-    Raises WorkflowError for an account that there is not.
+def refusal_of(job, asked):
+    """Why SLURM would not take `job`, in its own words, or those of the plugin for an account that
+    there is not; empty when it would. `asked` keeps the answers: many jobs ask for the same.
     """
     from snakemake_executor_plugin_slurm.submit_string import get_submit_command
     from snakemake_executor_plugin_slurm.utils import set_gres_string
 
-    facts = {
-        "run_uuid": "noctact",
-        "slurm_logfile": os.devnull,
-        "comment_str": "test",
-        "account": next(workflow.scheduler._executor.get_account_arg(job)),
-        "partition": partition_of(job),
-        "workdir": os.getcwd(),
-    }
+    executor = workflow.scheduler._executor
+    try:
+        facts = {
+            "run_uuid": "noctact",
+            "slurm_logfile": os.devnull,
+            "comment_str": "test",
+            "account": next(executor.get_account_arg(job)),
+            "partition": executor.get_partition_arg(job),
+            "workdir": os.getcwd(),
+        }
+    except (WorkflowError, OSError) as error:  # OSError: no sacct to ask for accounts
+        return " ".join(str(error).split())
     call = get_submit_command(job, facts, workflow.executor_settings)
-    return call + set_gres_string(job)
-
-
-def demand_of(job):
-    """A job, and what it asks for, in words."""
-    words = [
-        f"partition {partition_of(job).removeprefix(' -p ') or '(default)'}",
-        f"{job.threads} CPUs",
-        f"{job.resources.mem_mb} MB",
-        f"{job.resources.runtime} min",
-        *(["a GPU"] if job.resources.get("gpu") else []),
-    ]
-    return f"{label(job)} ({', '.join(words)})"
+    call += set_gres_string(job)
+    if call not in asked:
+        asked[call] = would_take(call)
+    return asked[call]
 
 
 def must_be_taken():
     """Ask SLURM whether it would take each kind of job, before the first one runs. Raises
-    WorkflowError that says what to edit.
+    WorkflowError that says what to edit; only prints what may be another tomorrow.
     """
     if not shutil.which("sbatch"):
         raise WorkflowError(
             "sbatch is not on the path: log in to a machine of the cluster that has it (or load its"
             " module), or leave out --profile to run on this machine"
         )
+    asked, refused = {}, defaultdict(dict)
     # The plugin would tell of its choices once here, and once more when it submits.
     logging.disable(logging.INFO)
-    answers, refused = {}, defaultdict(dict)
-    for job in sorted(cluster_jobs(), key=label):
-        try:
-            call = sbatch(job)
-            if call not in answers:
-                answers[call] = would_take(call)
-            refusal = answers[call]
-        except WorkflowError as error:
-            refusal = " ".join(str(error).split())
-        if refusal:
-            what_to_edit = advice(refusal, gpu=bool(job.resources.get("gpu")))
-            # A dict for an ordered set: the jobs of one rule are listed once.
-            refused[f"{refusal}; {what_to_edit}"][demand_of(job)] = True
-    logging.disable(logging.NOTSET)
-    if refused:
-        reasons = (
-            f"{why}. Asked for by {', '.join(jobs)}" for why, jobs in refused.items()
-        )
-        raise WorkflowError("SLURM would not take the jobs:", *reasons)
+    try:
+        for job in sorted(cluster_jobs(), key=label):
+            if refusal := refusal_of(job, asked):
+                demand = demand_of(job)
+                reason = refusal, what_to_edit(refusal, demand)
+                # A dict for an ordered set: the jobs of one rule are listed once.
+                refused[reason][f"{label(job)} ({demand})"] = True
+    except NoctactError as error:
+        raise WorkflowError(str(error)) from None
+    finally:
+        logging.disable(logging.NOTSET)
+    lines = [
+        f"{refusal}; {edit or 'submitted all the same'}. Asked for by {', '.join(jobs)}"
+        for (refusal, edit), jobs in refused.items()
+    ]
+    if any(edit for _, edit in refused):
+        raise WorkflowError("SLURM would not take the jobs:", *lines)
+    for line in lines:
+        print(f"SLURM would not take a job now: {line}", file=sys.stderr)
 
 
 def show_failures():
@@ -148,16 +169,24 @@ def show_failures():
         print(*last_words(said, by_slurm), sep="\n", flush=True)
 
 
-def jobs_may_be_left():
-    """Whether an earlier call in this folder has submitted jobs to SLURM and not seen the end of
-    all, and no other call is at work here.
+@functools.cache
+def wait_for_earlier_jobs():
+    """Before this call looks at what there is: wait for the jobs that an earlier one in this folder
+    has submitted to SLURM, and not seen the end of.
+
+    Not where another call is at work here: Snakemake refuses this one.
     """
+    looks_only = workflow.executor_plugin is None or workflow.dryrun or workflow.touch
     state = Path(".snakemake")
-    return (
-        any(state.glob("slurm_logs/**/*.log"))
-        and any(state.glob("incomplete/*"))
-        and not any(state.glob("locks/*.lock"))
+    # The executor plugin makes the folder before its first job.
+    used_slurm, locked = (state / "slurm_logs").exists(), any(
+        state.glob("locks/*.lock")
     )
+    if workflow.is_main_process and not looks_only and used_slurm and not locked:
+        try:
+            wait_for_jobs_here(Path.cwd())
+        except NoctactError as error:
+            raise WorkflowError(str(error)) from None
 
 
 def record():
@@ -167,6 +196,9 @@ def record():
     if workflow.scheduler is None or not workflow.local_exec:
         return  # an error has come before, or of the two processes of a job this is the outer one
     workflow.workflow_settings.exec_mode = ExecMode.DEFAULT
+    limit = os.environ.get(CHECKSUM_LIMIT, "")
+    if limit.isdecimal():
+        workflow.persistence.max_checksum_file_size = int(limit)
     for job in workflow.dag.needrun_jobs(exclude_finished=False):
         if workflow.dag.finished(job):
             # Snakemake's own event loop is closed by now.
@@ -176,7 +208,4 @@ def record():
 if workflow.remote_exec:
     atexit.register(record)
 elif workflow.is_main_process:
-    if workflow.output_settings.dryrun:
-        atexit.register(tell_cluster_jobs)
-    elif NOTE and jobs_may_be_left():
-        wait_for_jobs_here(Path.cwd())
+    atexit.register(tell_cluster_jobs)

@@ -125,6 +125,7 @@ def extract_damaged_anew(shard):
 
 def clip_files(wildcards):
     """The files of `clips_of`, as inputs."""
+    wait_for_earlier_jobs()
     if hasattr(wildcards, "shard") and workflow.is_main_process:
         extract_damaged_anew(f"{RUN}/frames/shard-{wildcards.shard}.h5")
     if in_storage():

@@ -26,9 +26,8 @@ for replicate, (model, seed) in REPLICATES.items():
         threads: config["threads"]
         resources:
             mem_mb=memory(training_memory(replicate)),
-            runtime=scaled(
-                lambda wildcards, replicate=replicate: training_time(replicate)
-            ),
+            # Not more at a retry, which goes on from the last epoch.
+            runtime=lambda wildcards, replicate=replicate: training_time(replicate),
             disk_mb=lambda wildcards, replicate=replicate: training_disk(replicate),
             gpu=int(config["gpu"]),
             # No demands of a cluster, and no params either: another of these trains nothing again.
