@@ -99,6 +99,12 @@ def test_the_lock_of_another_machine_stays(folder: Path) -> None:
         "1_some_other_host",
         f"{os.getpid()}_{socket.gethostname()}",
     }
+    # After two hours without a lock it was killed, and unlocked by hand.
+    drop(next(iter(calls._held)))
+    two_hours_ago = time.time() - 7200
+    os.utime(folder / "calls" / "1_some_other_host", (two_hours_ago, two_hours_ago))
+    note(folder)
+    assert notes(folder) == {str(os.getpid())}
 
 
 def test_a_lock_without_any_note_stays(folder: Path) -> None:

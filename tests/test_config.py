@@ -219,3 +219,12 @@ def test_mistakes_are_named(config, parts):
     assert message.startswith("config key")
     assert "\n" not in message
     assert all(part in message for part in parts), message
+
+
+def test_switches_may_come_as_the_text_of_a_command_line():
+    given = {"gpu": "true", "scratch": "False"}
+    config = check(given)
+    assert (config["gpu"], config["scratch"]) == (True, False)
+    assert given == {"gpu": "true", "scratch": "False"}
+    with pytest.raises(NoctactError, match="config key gpu: 'yes' is not of type 'boolean'"):
+        check({"gpu": "yes"})

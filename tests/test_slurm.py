@@ -216,7 +216,7 @@ def test_a_node_dies_and_the_call_is_killed(cluster, local, tmp_path):
         first.process.kill()
         first.end()
     with call(cluster, folder) as second:
-        second.until(lambda: "waiting for them" in second.output)
+        second.until(lambda: "Waiting for the jobs" in second.output)
         assert set(re.findall(r"scancel ([\d ]+)$", second.output, re.M)[0].split()) >= left
         for process in processes(folder, "train"):
             process.resume()
@@ -332,7 +332,7 @@ def test_the_call_is_killed_while_its_jobs_wait(cluster, local, tmp_path):
     cluster.call("scontrol", "update", "nodename=n1,n2", "state=resume")
     with call(cluster, folder) as second:
         assert second.end() == 0, second.output
-    assert "waiting for them" in second.output
+    assert "Waiting for the jobs" in second.output
     jobs = jobs_of(cluster, folder)
     trained = {f"{model}_evaluate_train_{model}" for model in CONFIG["models"]}
     assert set(jobs) == trained | {"compare"}
@@ -362,7 +362,7 @@ REFUSED: dict[str, tuple[dict[str, str], dict[str, Any], list[str]]] = {
     "not filled in": (
         {"  FILL-IN: {}": "  FILL-IN: {}"},
         {},
-        ["partition FILL-IN", "partitions in", "`sinfo`"],
+        ["partition FILL-IN", "fill in the top of workflow/profiles/slurm/config.yaml"],
     ),
     "partition": (
         {"  FILL-IN: {}": "  nowhere: {}"},

@@ -21,6 +21,7 @@ from typing import TextIO
 import psutil
 
 CALLER = "NOCTACT_CALLER"  # environment variable, with what `caller` gives
+PLANNING = 3600  # seconds between note and lock, at most
 GRACE = 20  # seconds to tidy up; SLURM gives 30 (KillWait), Docker 10
 # The notes of this process, held open: the system lets go of them when it ends, however it ends.
 _held: dict[Path, TextIO] = {}
@@ -68,6 +69,10 @@ def take_note(folder: Path, locks: Path) -> Path | None:
             lock.unlink(missing_ok=True)
         print("Unlocked the folder: the call that had locked it was killed.", file=sys.stderr)
         left = []
+    for note in others:
+        # Where nothing is locked, a call elsewhere is over, or is only just planning.
+        if note not in dead and not left and time.time() - note.stat().st_mtime > PLANNING:
+            note.unlink(missing_ok=True)
     for note in dead:
         if left:
             _held.pop(note).close()  # for when the others are known to be dead, too

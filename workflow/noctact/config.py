@@ -62,6 +62,12 @@ def check(config: Tree) -> Tree:
     settings that do not go together, and a model that is not there.
     """
     schema = load_schema()
+    # The command line has them as text: --config gpu=true.
+    config = config | {
+        key: str(config[key]).lower() == "true"
+        for key, part in schema["properties"].items()
+        if part.get("type") == "boolean" and str(config.get(key)).lower() in ("true", "false")
+    }
     error = jsonschema.exceptions.best_match(Validator(schema).iter_errors(config))
     if error:
         raise NoctactError(f"config key {explain(error)}; see config/README.md")

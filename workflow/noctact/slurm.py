@@ -61,8 +61,8 @@ def wait_for_jobs_here(folder: Path, every: float = 15) -> None:
     if not left:
         return
     print(
-        f"An earlier call has left {len(left)} jobs in the queue that work in this folder; waiting "
-        f"for them. To give them up: scancel {' '.join(left)}",
+        "Waiting for the jobs that an earlier call has left at work in this folder. Ctrl-C leaves "
+        f"them at work; to give them up: scancel {' '.join(left)}",
         flush=True,
     )
     while left:
@@ -117,10 +117,12 @@ def has_a_node_for(demand: Demand) -> bool:
 
 
 def what_to_edit(refusal: str, demand: Demand) -> str:
-    """What to edit after `refusal`, an answer of `would_take`; empty where SLURM may answer otherwise
-    tomorrow, with all nodes up. Raises NoctactError as `ask` does.
+    """What to edit after `refusal`, an answer of `would_take`; empty where SLURM may answer in
+    another way tomorrow, with all nodes up. Raises NoctactError as `ask` does.
     """
     words = refusal.lower()
+    if "FILL-IN" in (demand.partition, *refusal.split()):
+        return f"fill in the top of {PROFILE}"
     if "invalid account" in words or ("account" in words and "appears to be invalid" in words):
         return (
             f"slurm_account in {PROFILE} must be one that `sacctmgr show associations user=$USER "

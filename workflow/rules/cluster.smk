@@ -7,12 +7,14 @@ import functools
 import logging
 import shutil
 from collections import Counter
+from contextlib import suppress
 
 from snakemake.settings.types import ExecMode
 
 from noctact.calls import drop
 from noctact.slurm import (
     Demand,
+    jobs_here,
     last_words,
     newest,
     wait_for_jobs_here,
@@ -22,6 +24,8 @@ from noctact.slurm import (
 
 # For the jobs: up to which size the call looks into files, in bytes. They read no profile.
 CHECKSUM_LIMIT = "NOCTACT_CHECKSUM_LIMIT"
+# The executor plugin makes the folder before it submits its first job here.
+USED_SLURM = Path(".snakemake", "slurm_logs")
 
 
 # A second or two each: waiting in a queue would take longer.
@@ -81,6 +85,11 @@ def tell_cluster_jobs():
         kinds = Counter(label(job).split()[0] for job in cluster_jobs())
         parts = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
         print(f"Cluster jobs (sbatch calls): {kinds.total()} ({parts or 'none'})")
+        with suppress(NoctactError):
+            if USED_SLURM.exists() and shutil.which("squeue") and jobs_here(Path.cwd()):
+                print(
+                    "Jobs of an earlier call are at work: a real one waits for them first."
+                )
 
 
 def demand_of(job):
@@ -164,7 +173,7 @@ def show_failures():
         else:
             place, logs = Path(f"rule_{job.name}", *job.wildcards), job.log
         said = newest(map(Path, logs))
-        by_slurm = newest(Path(".snakemake", "slurm_logs", place).glob("*.log"))
+        by_slurm = newest((USED_SLURM / place).glob("*.log"))
         print(f"\n{label(job)} failed")
         print(*last_words(said, by_slurm), sep="\n", flush=True)
 
@@ -177,16 +186,16 @@ def wait_for_earlier_jobs():
     Not where another call is at work here: Snakemake refuses this one.
     """
     looks_only = workflow.executor_plugin is None or workflow.dryrun or workflow.touch
-    state = Path(".snakemake")
-    # The executor plugin makes the folder before its first job.
-    used_slurm, locked = (state / "slurm_logs").exists(), any(
-        state.glob("locks/*.lock")
-    )
-    if workflow.is_main_process and not looks_only and used_slurm and not locked:
+    if not workflow.is_main_process or looks_only:
+        return
+    locked = any(Path(".snakemake", "locks").glob("*.lock"))
+    if USED_SLURM.exists() and not locked:
         try:
             wait_for_jobs_here(Path.cwd())
         except NoctactError as error:
             raise WorkflowError(str(error)) from None
+        except KeyboardInterrupt:
+            raise WorkflowError("Waits no more; the jobs go on.") from None
 
 
 def record():

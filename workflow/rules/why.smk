@@ -1,5 +1,6 @@
 # `make why`: what would run, a line a job, with the change that asks for it.
 
+import asyncio
 import atexit
 import logging
 
@@ -23,7 +24,8 @@ def causes(job):
     if reason.forced and not DAMAGED.isdisjoint(job.output):
         yield "damaged after it was written"
     elif reason.forced:
-        cut_off = workflow.async_run(records.incomplete(job))
+        # At exit, when Snakemake's own event loop is closed.
+        cut_off = asyncio.run(records.incomplete(job))
         yield "was cut off before its end" if cut_off else "forced"
     if reason.missing_output:
         made = any(records.metadata(file) for file in reason.missing_output)
