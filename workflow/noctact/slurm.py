@@ -110,7 +110,8 @@ def has_a_node_for(demand: Demand) -> bool:
     partition = [f"--partition={demand.partition}"] if demand.partition else []
     words = ["sinfo", "--Node", "--noheader", "--format=%c|%m|%G", *partition]
     for cpus, mem_mb, gres in (line.split("|", 2) for line in ask(*words)):
-        fits = int(cpus) >= demand.cpus and int(mem_mb) >= demand.mem_mb
+        # "4+" where nodes differ.
+        fits = int(cpus.rstrip("+")) >= demand.cpus and int(mem_mb.rstrip("+")) >= demand.mem_mb
         if fits and (not demand.gpu or "gpu" in gres):
             return True
     return False

@@ -58,7 +58,7 @@ class Job(NamedTuple):
     threads: int
     memory_mb: int  # that it is predicted to need at most
     output: Path  # folder
-    checkpoint: Path  # file, there only while the training is not done
+    checkpoint: Path  # file, there until the model is evaluated
     tensorboard: Path  # folder
     scratch: int  # 1 or 0: whether to copy the shards to $TMPDIR, and read them there
     gpu: int  # 1 or 0: whether it must have one
