@@ -56,7 +56,7 @@ def wait_for_jobs_here(folder: Path, every: float = 15) -> None:
     except NoctactError as error:
         raise NoctactError(
             f"{error}; jobs of a call that was killed may still be at work in this folder: try "
-            "again when SLURM answers"
+            "again when SLURM answers, or delete .snakemake/slurm_logs if you know of none"
         ) from error
     if not left:
         return
