@@ -17,7 +17,6 @@ from cluster import ACCOUNT, Cluster, install, missing
 from whole_runs import (
     SNAKEMAKE,
     copy_sources,
-    environment,
     executed_since,
     log_times,
     owed,
@@ -75,9 +74,8 @@ class Call:
     """`snakemake --profile workflow/profiles/slurm`, at work."""
 
     def __init__(self, cluster: Cluster, folder: Path, *words: str) -> None:
-        variables = environment() | cluster.environment
-        variables.pop("PYTHONPATH", None)
-        self.folder = folder
+        variables = cluster.environment
+        variables.pop("PYTHONPATH", None)  # as a user has it
         self.output = ""
         self.process = subprocess.Popen(
             [SNAKEMAKE, *words, "--profile", PROFILE, "--configfile", "my.yaml"],
@@ -194,14 +192,8 @@ def copy_frames(finished: Path, folder: Path) -> None:
 @pytest.mark.slurm
 def test_a_node_dies_and_the_call_is_killed(cluster, local, tmp_path):
     folder = checkout(tmp_path / "run", CONFIG)
-    plan = subprocess.run(
-        [SNAKEMAKE, "-n", "--profile", PROFILE, "--configfile", "my.yaml"],
-        cwd=folder,
-        env=environment() | cluster.environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    plan = snakemake(folder, "-n", "--profile", PROFILE)
+    assert plan.returncode == 0, plan.stdout
     told = re.search(r"^Cluster jobs \(sbatch calls\): (\d+) \((.*)\)$", plan.stdout, re.M)
     assert told
     assert told[2] == "1 acquire, 1 compare, 1 controls, 2 extract, 1 index, 2 model"
@@ -246,9 +238,9 @@ def test_a_node_dies_and_the_call_is_killed(cluster, local, tmp_path):
         assert third.end() == 0, third.output
     assert not executed_since(folder, before)
     (folder / "my.yaml").write_text(yaml.safe_dump(CONFIG | {"per_model": {"gru": {"units": [4]}}}))
-    plan = owed(folder, "--configfile", "my.yaml")
-    assert set(plan) == {"train_gru", "evaluate_gru", "compare", "report"}
-    assert plan["train_gru"] == "units: [8] -> [4]"
+    owing = owed(folder)
+    assert set(owing) == {"train_gru", "evaluate_gru", "compare", "report"}
+    assert owing["train_gru"] == "units: [8] -> [4]"
     assert results_of(folder / "results/small") == results_of(local / "results/small")
 
 

@@ -1,7 +1,7 @@
 """How long the stages take at most, and how much disk, from shapes and numbers of clips alone: what
 a cluster is asked for before anything is there to measure.
 
-Standard library only: the Snakefile imports this.
+No Keras needed: the Snakefile imports this.
 """
 
 import math
