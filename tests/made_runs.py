@@ -3,12 +3,14 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from noctact.results import ALTERED, BASELINES
 from noctact.shards import ClipFrames, write_shard
+from noctact.tables import GROUPS, MANIFEST, PAIRS, SPLIT, write_csv
 
 CLASSES = ["$5 & $6", "A_b", 'say "hi"', "Übung"]
 Labels = Sequence[tuple[str, str, str]]  # (split, true, predicted) of each clip
@@ -127,4 +129,60 @@ def write_run(
         for clip in split.itertuples()
     )
     write_shard(run / "frames" / "shard-000.h5", rows, (3, 12, 16), {})
+    return run
+
+
+# What stages before `survey` say of a clip, unless a test says otherwise.
+USUAL = {
+    **{"sha256": "", "n_decoded": "75", "width": "320", "height": "240", "rate": "25"},
+    **{"brightness": "20.5", "salt": "0.015", "evidence": "name"},
+}
+
+
+def write_survey_inputs(
+    run: Path,
+    clips: Sequence[Mapping[str, str]],
+    pairs: Sequence[Sequence[str]] = (),
+    strategy: str = "group",
+    **facts: Any,
+) -> Path:
+    """Write what stages extract, audit and split leave of `clips`: the frames are noise.
+
+    Each has a video_id, group and split ("" for one that is left out of it), and what differs from
+    USUAL; `pairs` have the columns PAIRS. `facts` go into split.json, beside the `strategy`.
+    """
+    rows = [USUAL | {"path": clip["video_id"], "shard": "0"} | clip for clip in clips]
+    for row in rows:
+        row["label"] = row["video_id"].split("/")[0]
+        row["sha256"] = row["sha256"] or row["video_id"]
+    divided = [row for row in rows if row["split"]]
+    of_manifest = [*dict.fromkeys((*MANIFEST, "brightness", "salt"))]
+    for file, columns, table in (
+        ("dataset/manifest.csv", of_manifest, rows),
+        ("dataset/groups.csv", GROUPS, rows),
+        ("split/split.csv", SPLIT, divided),
+    ):
+        cells = [[row.get(key, "") for key in columns] for row in table]
+        write_csv(run / file, columns, cells)
+    write_csv(run / "dataset/pairs.csv", PAIRS, pairs)
+    (run / "split/split.json").write_text(json.dumps({"strategy": strategy, **facts}))
+    (run / "frames").mkdir(exist_ok=True)
+    random = np.random.default_rng(0)
+    noise = (
+        ClipFrames(
+            video_id=row["video_id"],
+            label=row["label"],
+            frames=random.integers(0, 60, (3, 12, 16, 3), np.uint8),
+            frame_index=[0, 1, 2],
+            frame_time=[0, 0.1, 0.2],
+            n_decoded=3,
+            n_lost=0,
+            decoding="whole",
+            width=16,
+            height=12,
+            rate=10,
+        )
+        for row in sorted(rows, key=lambda row: row["video_id"])
+    )
+    write_shard(run / "frames" / "shard-000.h5", noise, (3, 12, 16), {})
     return run

@@ -202,6 +202,13 @@ def test_switches_can_be_turned_on_for_one_model():
         ({"source": "archive"}, ["path", "source: archive"]),
         ({"split": {"val": 0.5, "test": 0.5}}, ["split", "nothing to train on"]),
         ({"split": {"val": 0}}, ["split.val"]),
+        ({"split": {"scarce": "go on"}}, ["split.scarce", "'go on' is not one of", "clips"]),
+        ({"split": {"strategy": "column"}}, ["split.file", "needed with split.strategy: column"]),
+        ({"split": {"file": "my.csv"}}, ["split.file", "goes with split.strategy: column"]),
+        (
+            {"split": {"strategy": "column", "file": "my.csv", "column": ""}},
+            ["split.column", "''"],
+        ),
         ({"classes": 1}, ["classes"]),
         ({"sha256": "abc"}, ["sha256"]),
         ({"kaggle": {"dataset": "name"}}, ["kaggle.dataset"]),
@@ -219,6 +226,13 @@ def test_mistakes_are_named(config, parts):
     assert message.startswith("config key")
     assert "\n" not in message
     assert all(part in message for part in parts), message
+
+
+@pytest.mark.parametrize("file", ["my.csv", "/lists/my.csv", "s3://bucket/my.csv", "~/my.csv"])
+def test_the_file_of_a_split_may_lie_anywhere(file):
+    split = check({"split": {"strategy": "column", "file": file}})["split"]
+    assert split["file"] == file.replace("~", str(Path.home()))
+    assert split["column"] == "split"
 
 
 def test_switches_may_come_as_the_text_of_a_command_line():

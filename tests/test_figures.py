@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 
 from noctact import figures, results
-from noctact.figures.strips import brighten, thumbnail
+from noctact.figures.strips import brighten, denoise, thumbnail
 
 NAMES = ["simple_rnn", "lstm", "gru", "cnn_simple_rnn", "cnn_lstm", "cnn_gru"]
 CLASSES = {
@@ -178,6 +178,37 @@ def edges_of(names: Sequence[str]) -> list[tuple[str, str]]:
     return [*edges, ("controls", "compare"), ("evaluate", "compare"), ("split", "compare")]
 
 
+def classes_of(names: Sequence[str]) -> pd.DataFrame:
+    """Clips of classes by split, and their recordings; the first has thousands."""
+    n = np.arange(len(names))
+    table = pd.DataFrame({"train": n + 5, "val": n % 3, "test": 0}, index=list(names))
+    table.iloc[0, 0] = 123_456
+    return table.assign(clips=table.sum(axis=1), groups=n + 1, largest_group=5)
+
+
+def spread_of(names: Sequence[str]) -> pd.DataFrame:
+    """Quantiles by class; nothing is known of the last one."""
+    columns = ["low", "quarter", "middle", "three_quarters", "high"]
+    table = pd.DataFrame([[1.0, 2, 3, 4, 250]] * len(names), list(names), columns)
+    table.iloc[-1] = np.nan
+    return table
+
+
+def sources_of(names: Sequence[str]) -> pd.DataFrame:
+    """Clips by class and source."""
+    sources = [f"{width} x 240, 25 fps, .mp4" for width in range(320, 328)]
+    table = pd.DataFrame(0, list(names), [*sources, "other"])
+    table.iloc[:, 0] = 999
+    table.iloc[0, 3] = 1
+    return table
+
+
+def rows_of(count: int, across: int = 2) -> list[figures.Row]:
+    """Rows of a contact sheet; the captions of a row differ in length."""
+    strips = [strip_of(20, f"{'W' * 50 * n}a/{n}\nclass, train") for n in range(across)]
+    return [figures.Row(f"not joined: similarity 0.{n}", strips) for n in range(count)]
+
+
 FIGURES: dict[str, Callable[[], Figure]] = {
     "curves": lambda: figures.curves(
         {name: [history(3), history(2)] for name in NAMES}, "loss", "msle", {"gru": history(9)}
@@ -198,6 +229,12 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "errors": lambda: figures.errors([strip_of(20, "a, taken for b\na/1.mp4")], "gru"),
     "examples": lambda: figures.examples([strip_of(20, "a\na/1.mp4")]),
     "rule_graph": lambda: figures.rule_graph(edges_of(NAMES), {"evaluate": 6}),
+    "clips_by_split": lambda: figures.clips_by_split(classes_of(CLASSES["12"])),
+    "recordings": lambda: figures.recordings(classes_of(CLASSES["12"])),
+    "spreads": lambda: figures.spreads({"a": spread_of(CLASSES["12"])}, "Lengths"),
+    "formats": lambda: figures.formats({"size": pd.Series({"a": 9, "b": 1})}),
+    "sources": lambda: figures.sources(sources_of(CLASSES["12"])),
+    "contact_sheet": lambda: figures.contact_sheet(rows_of(2), "Pairs", "Denoised."),
 }
 
 
@@ -605,6 +642,85 @@ def test_thumbnail_keeps_the_shape() -> None:
     assert thumbnail(np.zeros((240, 320, 3), np.uint8), 160).shape == (120, 160, 3)
     assert thumbnail(np.zeros((48, 64, 3), np.uint8), 160).shape == (96, 128, 3)
     assert thumbnail(np.zeros((1, 1000, 3), np.uint8), 160).shape == (1, 160, 3)
+
+
+@pytest.mark.parametrize(("count", "across"), [(0, 0), (1, 1), (4, 4), (8, 2)])
+def test_contact_sheets_are_readable(count: int, across: int, tmp_path: Path) -> None:
+    figure = figures.contact_sheet(rows_of(count, across), "Nothing" * 30, "Denoised.")
+    assert_readable(figure, tmp_path / "figure.png")
+    assert len(figure.images) == 5 * count * across
+    if across == 2:  # the pictures of a row are on one level, however long the captions
+        assert len({image.oy for image in figure.images}) == count
+
+
+def test_denoise_takes_out_single_pixels_only() -> None:
+    frames = np.zeros((2, 9, 9, 3), np.uint8)
+    frames[0, 4, 4] = 255
+    frames[1, 2:7, 2:7] = 200
+    clean = denoise(frames)
+    assert clean.dtype == np.uint8
+    assert (clean[0] == 0).all()
+    assert (clean[1, 3:6, 3:6] == 200).all()
+    assert frames[0, 4, 4, 0] == 255
+
+
+# --- the data
+
+
+@of_classes
+def test_figures_of_classes_are_readable(classes: list[str], tmp_path: Path) -> None:
+    spread = spread_of(classes)
+    for figure in (
+        figures.clips_by_split(classes_of(classes)),
+        figures.recordings(classes_of(classes)),
+        figures.spreads({"grey level": spread, "noise": spread}, "Light"),
+        figures.sources(sources_of(classes)),
+    ):
+        assert_readable(figure, tmp_path / "figure.png")
+        labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+        assert [label.rsplit(" (", 1)[0] for label in labels] == classes
+
+
+def test_clips_by_split_by_hand() -> None:
+    table = pd.DataFrame({"train": [3, 5], "val": [1, 0], "test": [0, 1]}, index=["a", "b"])
+    figure = figures.clips_by_split(table)
+    bars = [(bar.get_x(), bar.get_width()) for bar in figure.axes[0].patches]
+    assert bars == [(0, 3), (0, 5), (3, 1), (5, 0), (4, 0), (5, 1)]
+    assert {"4 (40.0%)", "6 (60.0%)", "train", "val", "test"} <= set(words(figure))
+    assert "test" not in words(figures.clips_by_split(table.assign(test=0)))
+
+
+def test_recordings_by_hand() -> None:
+    table = pd.DataFrame({"clips": [9], "groups": [4], "largest_group": [3]}, index=["a"])
+    figure = figures.recordings(table)
+    assert [bar.get_width() for bar in figure.axes[0].patches] == [9, 4]
+    assert "4 (largest: 3)" in words(figure)
+
+
+def test_spreads_by_hand() -> None:
+    figure = figures.spreads({"seconds": spread_of(["a", "b"])}, "Lengths")
+    axes = figure.axes[0]
+    whole, half = (
+        [line.vertices[:, 0].tolist() for line in each.get_paths()] for each in axes.collections
+    )
+    assert (whole[0], half[0]) == ([1, 250], [2, 4])
+    assert axes.lines[0].get_xdata()[0] == 3
+    assert {"a", "b", "seconds", "median"} <= set(words(figure))
+
+
+@pytest.mark.parametrize("count", [1, 9])
+def test_formats_are_readable(count: int, tmp_path: Path) -> None:
+    sizes = pd.Series({f"{n} x 240": 10 ** (n % 6) for n in range(count)})
+    figure = figures.formats({"frame size": sizes, "frame rate": pd.Series({"25 fps": 1})})
+    assert_readable(figure, tmp_path / "figure.png")
+    assert "25 fps" in words(figure)
+
+
+def test_sources_by_hand() -> None:
+    table = pd.DataFrame([[3, 1], [0, 1]], ["a", "b"], ["one", "other"])
+    shown = words(figures.sources(table))
+    assert {"75", "25", "100", "a (4)", "b (1)", "one", "other"} <= set(shown)
+    assert "<1" in words(figures.sources(sources_of(["a", "b"])))
 
 
 # --- rules

@@ -49,7 +49,8 @@ FIGURES = {"compare", "report"}
 EVALUATIONS = {f"evaluate_{name}" for name in MODELS}
 GRU = models("gru") | FIGURES
 TRAININGS = models(*MODELS) | FIGURES
-SPLIT = {"split", "controls"} | TRAININGS
+SURVEY = {"survey", "report"}
+SPLIT = {"split", "controls"} | SURVEY | TRAININGS
 AUDIT = {"audit"} | SPLIT
 SHARD = [{f"extract-{number:03}"} | AUDIT for number in range(SHARDS)]
 FRAMES = SHARD[0] | SHARD[1]
@@ -179,7 +180,10 @@ CHANGES = {
     "code of the split": Change(appended(LIBRARY / "split.py", "\nX = 1\n"), SPLIT),
     "code of the verdict": Change(appended(LIBRARY / "verdict.py", "\nX = 1\n"), FIGURES),
     "a rule": Change(appended("workflow/rules/train.smk", "\n# The end.\n"), {"report"}),
-    "code of the figures": Change(appended(LIBRARY / "figures/points.py", "\nX = 1\n"), FIGURES),
+    "code of the figures": Change(
+        appended(LIBRARY / "figures/points.py", "\nX = 1\n"), SURVEY | FIGURES
+    ),
+    "code of the survey": Change(appended(LIBRARY / "findings.py", "\nX = 1\n"), SURVEY),
     "the page": Change(
         edited(LIBRARY / "report.html", '<h2 id="data">Data', '<h2 id="data">The data'),
         {"report"},
@@ -214,6 +218,8 @@ OUTPUTS = {
     "models/gru/run.json": GRU,
     "models/gru/shuffled.csv": {"evaluate_gru"} | FIGURES,
     "controls/metadata.csv": {"controls"} | FIGURES,
+    "dataset/survey.json": SURVEY,
+    "dataset/figures/clips.svg": SURVEY,
     "comparison/errors/gru.png": FIGURES,
     "comparison/summary.json": FIGURES,
     "report.html": {"report"},

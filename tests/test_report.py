@@ -1,5 +1,6 @@
 """The page of a run in a real browser, its numbers, and what is written for machines."""
 
+import functools
 import itertools
 import json
 import re
@@ -72,6 +73,7 @@ def write_run(folder: Path, classes: list[str], bad: int = 0) -> Path:
     write_csv(folder / "split" / "split.csv", SPLIT, clips)
     groups = [(clip, group, "single") for clip, _, group, _ in clips]
     write_csv(folder / "dataset" / "groups.csv", GROUPS, groups)
+    write_survey(folder / "dataset", classes)
     wrong = [(f"{classes[0]}/bad{n}.mp4", "path", f"<b>{n % 2}</b>") for n in range(bad)]
     write_csv(folder / "dataset" / "quarantine.csv", QUARANTINE, wrong)
     (folder / "benchmarks").mkdir()
@@ -115,6 +117,52 @@ def write_run(folder: Path, classes: list[str], bad: int = 0) -> Path:
     }
     (comparison / "summary.json").write_text(json.dumps(summary))
     return folder
+
+
+def write_survey(folder: Path, classes: list[str]) -> None:
+    """Write what stage survey leaves: figures without the sheet of doubtful pairs, and all faults.
+
+    Of the splits one is impossible, and one has no test clips.
+    """
+    for stem, size in {
+        "clips": (900, 600),
+        "light": (1300, 600),
+        "sheet_recordings": (1700, 900),
+    }.items():
+        file = folder / "figures" / f"{stem}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size, "#dec").save(file)
+    row = {"clips": 6, "share": 0.5, "train": 2, "val": 2, "test": 2, "groups": 6}
+    row |= {"largest_group": 1, "length_min": 1.5, "length_median": 2.5, "length_max": 61.0}
+    row |= {"size": "320 x 240", "sizes": 3, "rate": "25 fps", "rates": 1, "brightness": 20.25}
+    unknown = dict.fromkeys(("length_min", "length_median", "length_max", "brightness"))
+    leak = {"in_use": "no", "impossible": "", "held_out": "test", "clips": 8}
+    for kind in ("recording", "alike"):
+        leak |= {f"{kind}_clips": 4, f"{kind}_share": 0.5}
+        leak |= {f"{kind}_train_test": 1234, f"{kind}_train_val": 5}
+    none = dict.fromkeys([key for key in leak if key not in ("in_use", "impossible")])
+    no_test = {"held_out": "val", "recording_train_test": None, "alike_train_test": None}
+    conflict = {"video_id": f"{classes[0]}/1.mp4", "label": classes[0], "evidence": "content"}
+    conflict |= {"other": f"{classes[1]}/1.mp4", "other_label": classes[1]}
+    survey = {
+        "verdict": [f"12 clips; the largest is {classes[0]}.", "A second sentence."],
+        "warnings": ["The split <leaks>.", "</ul><script>alert(4)</script>"],
+        "notes": ["One {{ note }}."],
+        "scarce_classes": [classes[0], "<i>scarce</i>"],
+        "classes": [
+            row | {"label": name, "salt": 0.015} | (unknown if n else {})
+            for n, name in enumerate(classes)
+        ],
+        "leaks": [
+            leak | {"strategy": "group", "in_use": "yes"},
+            leak | none | {"strategy": "random", "impossible": "too <few>"},
+            leak | {"strategy": "published"} | no_test,
+        ],
+        "sources": {"told": 0.28, "measure": "U", "blocks": [], "strays": 0},
+        "conflicts": {"number": 60, "shown": [conflict] * 12},
+        "sheets": {"sheet_recordings": [f"recording {classes[0]}: 3 clips"], "sheet_doubtful": []},
+    }
+    (folder / "survey.json").write_text(json.dumps(survey))
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +237,7 @@ def test_page_fits_and_loads(name, width, visit, request):
     page = visit(request.getfixturevalue(name), width)
     assert page.evaluate("document.documentElement.scrollWidth") == width
     widths = page.eval_on_selector_all("img", "images => images.map(each => each.naturalWidth)")
-    assert len(widths) == 9
+    assert len(widths) == 12
     assert min(widths) > 0
 
 
@@ -215,7 +263,16 @@ def test_page_is_accessible(hostile, width, visit):
 def test_names_are_text_not_markup(hostile, visit):
     page = visit(hostile)
     text = page.locator("body").inner_text()
-    for name in [*HOSTILE, "<b>run", "<i>a</i>", "One seed <only>.", "<script>alert(3)"]:
+    said = ["One seed <only>.", "<script>alert(3)", "The split <leaks>.", "<script>alert(4)"]
+    for name in [
+        *HOSTILE,
+        "<b>run",
+        "<i>a</i>",
+        *said,
+        "One {{ note }}.",
+        "too <few>",
+        "<i>scarce",
+    ]:
         assert name in text
     assert page.locator("script").count() == 1
     assert page.locator("b, i").count() == 0
@@ -253,12 +310,13 @@ def test_page_is_whole_without_script(hostile, visit):
     page = visit(hostile, script=False)
     assert page.locator("table button").count() == 0
     titles = ["Verdict", "Figures", "Which model recognises most", "Tables", "Models", "Data"]
-    titles += ["Quarantine", "How it was made", "What the words mean"]
+    titles += ["Errors", "Clips", "What leaks", "Quarantine", "How it was made"]
+    titles += ["What the words mean"]
     found = page.locator("h2, h3").all_inner_texts()
     assert [title for title in found if title in titles] == titles
     text = page.locator("main").inner_text()
     assert "lstm: not among the models of the config" in text
-    page.locator("summary").first.click()
+    page.locator("summary").nth(1).click()
     assert page.get_by_text("bad9.mp4").is_visible()
 
 
@@ -275,7 +333,70 @@ def test_quarantine_is_counted_by_reason(hostile, visit):
     assert "13 files had to be left out" in text
     assert "7 \u00d7 <b>0</b>" in text
     assert "6 \u00d7 <b>1</b>" in text
-    assert page.locator("summary").first.inner_text() == f"The other {13 - SHOWN_IN_QUARANTINE}"
+    assert page.locator("summary").nth(1).inner_text() == f"The other {13 - SHOWN_IN_QUARANTINE}"
+
+
+def test_data_are_told(hostile, visit):
+    page = visit(hostile)
+    section = page.locator("section[aria-labelledby=data]")
+    assert section.locator(".verdict strong").inner_text().startswith("12 clips; the largest is")
+    assert section.get_by_role("list", name="Warnings about the data").locator("li").count() == 2
+    link = page.locator("section[aria-labelledby=verdict]").get_by_role("link")
+    assert link.inner_text() == "2 warnings about the data"
+    assert "60 clips are the same as a clip of another class" in section.inner_text()
+    assert page.locator("summary").first.inner_text() == "2 more"
+    rows = [
+        [cell.replace("\n", " ").replace("\u202f", " ").strip() for cell in row]
+        for row in section.locator("table tbody tr").evaluate_all(
+            "rows => rows.map(row => [...row.cells].map(cell => cell.innerText))"
+        )
+    ]
+    assert [cell.split() for cell in rows[rows.index(next(r for r in rows if "25 fps" in r)) + 1]][
+        1:
+    ] == [
+        *(["6", "50.0%"], ["6", "1"], ["\u2013"], ["320", "x", "240", "2", "more"], ["25", "fps"]),
+        *(["\u2013"], ["1.5%"]),
+    ]
+    own, impossible, published = (
+        r for r in rows if r[0].startswith(("by rec", "at ran", "as pub"))
+    )
+    halves = ["4 of 8 50.0%"] * 2
+    assert own == ["by recording (in use)", *halves, "1,234", "5", "1,234", "5"]
+    assert impossible == ["at random", "not possible: too <few>"]
+    assert published == ["as published", *halves, "\u2013", "5", "\u2013", "5"]
+    assert section.get_by_role("heading", name="The largest recordings").count() == 1
+    assert section.get_by_role("heading", name="The most doubtful pairs").count() == 0
+    assert "No pair of clips is in doubt" in section.inner_text()
+
+
+@pytest.mark.parametrize("strategy", ["group", "random", "published", "column"])
+def test_every_strategy_has_its_words(run, strategy):
+    file = run / "dataset" / "survey.json"
+    survey = json.loads(file.read_text())
+    survey["leaks"].append(survey["leaks"][0] | {"strategy": "column"})
+    file.write_text(json.dumps(survey))
+    report(run, CONFIG | {"split": {"strategy": strategy}}, RULES)
+    page = (run / "report.html").read_text()
+    assert "your own" in page
+
+
+def test_page_without_faults_in_the_data_has_none(run):
+    file = run / "dataset" / "survey.json"
+    nothing = {
+        "warnings": [],
+        "notes": [],
+        "scarce_classes": [],
+        "conflicts": {"number": 0, "shown": []},
+    }
+    nothing |= {"sheets": {"sheet_recordings": [], "sheet_doubtful": []}}
+    file.write_text(json.dumps(json.loads(file.read_text()) | nothing))
+    report(run, CONFIG, RULES)
+    page = (run / "report.html").read_text()
+    assert "Errors</h3>" not in page
+    assert "about the data" not in page
+    assert "clip by clip" not in page
+    assert "The largest recordings</h3>" not in page
+    assert "No recording has more than one clip" in page
 
 
 def test_run_json_says_how_it_was_made(hostile):
@@ -310,6 +431,7 @@ def test_crate_names_the_workflow_and_each_result(run):
     results = {entity.id for entity in action["result"]}
     assert {"report.html", "run.json", "models/gru/predictions.csv"} <= results
     assert {"comparison/ranking.png", "comparison/summary.json", "split/split.csv"} <= results
+    assert {"dataset/survey.json", "dataset/figures/clips.png", "dataset/groups.csv"} <= results
     assert all((run / name).is_file() for name in results)
     assert not any("gone" in name for name in results)
 
@@ -422,13 +544,18 @@ def test_rules_are_linked_by_their_files(tmp_path, make_tree):
         ("extract", "audit"),
         ("audit", "split"),
         ("extract", "train_gru"),
+        ("split", "survey"),
+        ("audit", "survey"),
+        ("survey", "report"),
     }
     expected |= {("split", "train_gru"), ("train_gru", "evaluate"), ("evaluate", "compare")}
     assert expected | {("compare", "report")} <= set(edges)
     assert not {"acquire", "all"} & {rule for edge in edges for rule in edge}
     order = in_order(edges)
     assert order[:4] == ["index", "extract", "audit", "split"]
-    assert order[-3:] == ["evaluate", "compare", "report"]
+    assert order[-1] == "report"
+    assert order.index("split") < order.index("survey")
+    assert order.index("evaluate") < order.index("compare")
 
 
 def test_faults_are_one_line(run, capsys):
@@ -457,6 +584,15 @@ def test_faults_are_one_line(run, capsys):
     summary.unlink()
     assert "summary.json: missing; run stage compare first" in fault()
     summary.write_text(text)
+    survey = run / "dataset" / "survey.json"
+    said = survey.read_text()
+    survey.write_text(said.replace('"sheets"', '"pages"'))
+    assert "survey.json: no key 'sheets'; run stage survey again" in fault()
+    survey.write_text(said.replace('"share"', '"part"'))
+    assert "survey.json; run stages survey and compare again" in fault()
+    survey.unlink()
+    assert "survey.json: missing; run stage survey first" in fault()
+    survey.write_text(said)
     (run / "models/gru/cost.json").unlink()
     assert "cost.json: missing" in fault()
 
@@ -486,6 +622,9 @@ def test_faults_are_one_line(run, capsys):
         (readable.probability, 0.0123, "0.012"),
         (readable.listed, ["a", 2, "c"], "a, 2 and c"),
         (readable.listed, [1], "1"),
+        (functools.partial(readable.shortened, most=7), "abc\ndefg", "abc\u2026efg"),
+        (functools.partial(readable.shortened, most=8), "abc\ndefg", "abc defg"),
+        (functools.partial(readable.shortened, most=6), "abcdefgh", "abc\u2026gh"),
     ],
 )
 def test_numbers_read_well(words, number, text):

@@ -112,7 +112,7 @@ def test_a_model_is_the_code_of_its_own_training_only() -> None:
     assert "noctact/models/gru.py" in gru
     assert {"noctact/models/layers.py", "noctact/training.py", "noctact/backend.py"} <= gru
     assert not gru & {"noctact/models/lstm.py", "noctact/compare.py", "noctact/video.py"}
-    for stage in ("extract", "audit", "split", "evaluate", "compare", "report"):
+    for stage in ("extract", "audit", "split", "survey", "evaluate", "compare", "report"):
         found = {entry.split()[0] for entry in code(stage)}
         assert f"noctact/{stage}.py" in found
         models = {name for name in found if name.startswith("noctact/models/")}

@@ -156,7 +156,7 @@ def test_default_config_plans_noctact_in_full(checkout):
     assert done.returncode == 0, done.stdout
     jobs = planned(done.stdout)
     assert jobs["acquire"] == jobs["index"] == jobs["split"] == jobs["controls"] == 1
-    assert jobs["compare"] == jobs["report"] == 1
+    assert jobs["survey"] == jobs["compare"] == jobs["report"] == 1
     assert jobs["extract"] == 16
     assert jobs["evaluate"] == 6
     assert all(jobs[f"train_{model}"] == 1 for model in MODELS)
@@ -265,8 +265,8 @@ def test_an_appended_seed_trains_nothing_again(checkout, few_clips):
     config |= {"seeds": [1, 4], "cache_mb": 7}
     jobs = planned(snakemake(checkout, "-n", config=config).stdout)
     assert jobs == {
-        **{"train_gru_seed_4": 1, "evaluate": 2, "controls": 1, "compare": 1, "report": 1},
-        **{"all": 1, "total": 7},
+        **{"train_gru_seed_4": 1, "evaluate": 2, "controls": 1, "survey": 1, "compare": 1},
+        **{"report": 1, "all": 1, "total": 8},
     }
     done = snakemake(checkout, config=config)
     assert done.returncode == 0, done.stdout
@@ -318,6 +318,12 @@ def check_run(run: Path, classes: int) -> pd.DataFrame:
         assert chart.with_suffix(".svg").exists()
     for file in ("run.json", "ro-crate-metadata.json", "comparison/summary.json"):
         assert json.loads((run / file).read_text())
+    survey = json.loads((run / "dataset/survey.json").read_text())
+    assert survey["clips"] == len(split)
+    for chart in (run / "dataset/figures").glob("*.png"):
+        shown = base64.b64encode(chart.read_bytes()).decode() in page
+        assert shown == bool(survey["sheets"].get(chart.stem, True)), chart
+        assert chart.with_suffix(".svg").exists()
     pairs = pd.read_csv(run / "comparison/significance.csv")
     assert len(pairs) == len(MODELS) * (len(MODELS) - 1) / 2
     summary = pd.read_csv(run / "comparison/summary.csv")
@@ -404,7 +410,7 @@ def test_real_recordings_run_to_the_comparison(checkout, data, name):
     done = snakemake(checkout, "--report", "own.html", config=config)
     assert done.returncode == 0, done.stdout
     own = (checkout / "own.html").read_text()
-    for chart in charts_of(run):
+    for chart in [*charts_of(run), *(run / "dataset/figures").glob("*.png")]:
         assert chart.name in own
     assert "McNemar" in own
 

@@ -17,6 +17,7 @@ STAGES = {
     "extract": "decode the frames of one shard of clips into HDF5",
     "audit": "write the manifest; group the clips of one recording; gather what could not be used",
     "split": "divide the clips into train, val and test",
+    "survey": "tell what the data are like, and what leaks across the split",
     "controls": "predict the val and test clips without a network, for comparison",
     "train": "train one model",
     "evaluate": "predict the val and test clips with a trained model",

@@ -170,19 +170,30 @@ def list_clips(
     )
 
 
+# How known data sets name the recording in their file names. Groups of ARID and UCF101 count anew in
+# each class, so that the class belongs to the name.
+KNOWN_PATTERNS = {
+    "arid": r"^(?P<group>.+_\d+)_\d+\.",  # Drink_3_12.mp4: class, recording, clip
+    "ucf101": r"(?P<group>[^_]+_g\d+)_c\d+",  # v_Archery_g07_c02.avi
+    "ut_interaction": r"^\d+_(?P<group>\d+)_\d+",  # 10_2_1.avi: clip, sequence, class
+}
+
+
 def compile_pattern(pattern: str) -> re.Pattern[str]:
-    """The regular expression that finds the recording, as `(?P<group>...)`, in a file name.
+    """The regular expression that finds the recording, as `(?P<group>...)`, in a file name; or the
+    one of KNOWN_PATTERNS that is called `pattern`.
 
     Raises NoctactError when it is none or lacks the group.
     """
     try:
-        compiled = re.compile(pattern)
+        compiled = re.compile(KNOWN_PATTERNS.get(pattern, pattern))
     except re.error as error:
         raise NoctactError(f"config key groups.pattern: {pattern!r}: {error}") from error
     if "group" not in compiled.groupindex:
         raise NoctactError(
             f"config key groups.pattern: {pattern!r} has no (?P<group>...), the part of a file "
-            "name that the clips of one recording share"
+            "name that the clips of one recording share; known by name: "
+            + ", ".join(KNOWN_PATTERNS)
         )
     return compiled
 

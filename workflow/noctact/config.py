@@ -84,7 +84,14 @@ def check(config: Tree) -> Tree:
         raise NoctactError("config key path: goes with source: folder or source: archive")
     if config["frames"]["decoding"] == "seek" and config["frames"]["by"] == "time":
         raise NoctactError("config key frames.decoding: seek goes with frames.by: index only")
-    if config["split"]["val"] + config["split"]["test"] >= 1:
+    split = config["split"]
+    if split["file"] and "://" not in split["file"]:
+        split["file"] = str(Path(split["file"]).expanduser())
+    if split["strategy"] == "column" and not split["file"]:
+        raise NoctactError("config key split.file: needed with split.strategy: column")
+    if split["file"] and split["strategy"] != "column":
+        raise NoctactError("config key split.file: goes with split.strategy: column")
+    if split["val"] + split["test"] >= 1:
         raise NoctactError("config key split: val and test leave nothing to train on")
     unknown = {*config["models"], *config["per_model"]} - {*model_names()}
     if unknown:

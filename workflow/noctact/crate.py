@@ -29,7 +29,10 @@ RESULTS = {
     "comparison/**/*.*": "Figure or table of the comparison",
     "controls/*.csv": "Predictions of a baseline",
     "split/*.csv": "Train, val or test for each clip",
-    "dataset/*.csv": "The clips, their recordings, and what could not be used",
+    "split/split.json": "How the clips were divided",
+    "dataset/*.csv": "The clips, their recordings, what they are like, and what could not be used",
+    "dataset/survey.json": "What the data are like, and what leaks across the split",
+    "dataset/figures/*.*": "Figure of the data",
 }
 TRAINING = "Of one training: model, epochs, predictions or cost"
 FORMATS = {

@@ -25,7 +25,8 @@ READ = 200e6  # bytes a second of frames, from a shared file system
 SECONDS_A_CLIP = {
     "acquire": 0.3,  # unpacking; a generated clip takes 0.25 (demo)
     "index": 0.05,  # 5 MB read and hashed
-    "extract": 0.7,  # decoding up to the last wanted frame (docs/extraction.md: 0.1 to 0.3)
+    "extract": 0.9,  # decoding for frames (docs/extraction.md: 0.1 to 0.3) and signature
+    "audit": 0.02,  # verifying whom it looks like (docs/splits.md)
     "controls": 0.02,
     "compare": 0.02,
 }
@@ -73,8 +74,9 @@ def training_minutes(
 
 
 def frames_mb(frames: tuple[int, int, int], clips: int) -> int:
-    """MB (10**6 bytes) of the frames of so many clips, before they are compressed."""
-    return math.ceil(clips * math.prod(frames) * 3 / 1e6)
+    """MB (10**6 bytes) of the frames and signatures of so many clips, before they are compressed."""
+    signature = 32 * 36 * 48 + 6500  # bytes: moments, and what else signatures.COLUMNS has
+    return math.ceil(clips * (math.prod(frames) * 3 + signature) / 1e6)
 
 
 def training_disk_mb(model: str, frames: tuple[int, int, int], settings: Mapping[str, Any]) -> int:

@@ -1,4 +1,4 @@
-"""Stage extract: the frames of one shard of clips, as HDF5."""
+"""Stage extract: the frames and the signatures of one shard of clips, as HDF5."""
 
 import argparse
 import errno
@@ -22,6 +22,7 @@ from noctact.errors import NoctactError
 from noctact.sampling import FrameSettings
 from noctact.seeking import read_by_seeking
 from noctact.shards import ClipFrames, write_shard
+from noctact.signatures import SETTINGS, Signature, Writer, sign, writing
 from noctact.tables import QUARANTINE, write_csv
 from noctact.video import Reading, read_frames
 from noctact.workers import Failure, guarded
@@ -63,20 +64,31 @@ def read_clip(settings: FrameSettings, clip: Path) -> Reading:
         raise
 
 
+def read_and_sign(settings: FrameSettings, clip: Path) -> tuple[Reading, Signature]:
+    """What `read_clip` gives, and the signature of the clip, which has moments of its own."""
+    moments = read_clip(SETTINGS, clip)
+    return read_clip(settings, clip), sign(moments.frames, moments.width, moments.height)
+
+
 def clip_rows(
     clips: list[Clip],
-    readings: Iterable[Reading | Failure],
+    readings: Iterable[tuple[Reading, Signature] | Failure],
     bar: "tqdm[Any]",
+    signatures: Writer,
     quarantine: list[tuple[str, str, str]],
 ) -> Iterator[ClipFrames]:
-    """The rows of `clips`; one whose reading failed goes to `quarantine` with the reason."""
+    """The rows of `clips`, whose signatures are written to `signatures`; one whose reading failed
+    goes to `quarantine` with the reason.
+    """
     bar.set_postfix_str("0 in quarantine", refresh=False)
     for clip, reading in zip(clips, readings, strict=True):
         if isinstance(reading, Failure):
             quarantine.append((clip.video_id, str(clip.path), reading.reason))
             bar.set_postfix_str(f"{len(quarantine)} in quarantine", refresh=False)
         else:
-            yield ClipFrames(clip.video_id, clip.label, **reading._asdict())
+            frames, signature = reading
+            signatures.append(clip.video_id, signature)
+            yield ClipFrames(clip.video_id, clip.label, **frames._asdict())
         bar.update()
 
 
@@ -86,13 +98,14 @@ def extract(
     shards: int,
     settings: FrameSettings,
     output: Path,
+    signatures: Path,
     quarantine: Path,
     checksum: Path,
     seconds: int,
     memory_mb: int,
 ) -> None:
-    """Write the frames of the clips of shard `shard` of `shards`, what could not be decoded, and
-    the checksum of the shard.
+    """Write the frames of the clips of shard `shard` of `shards`, their signatures, what could not
+    be decoded, and the checksum of the shard.
 
     A clip may take `seconds` and `memory_mb` MB to decode. Raises NoctactError for a shard that is
     none of the `shards`, for a full disk, and as `clips.list_clips` and `workers.guarded` do.
@@ -114,12 +127,13 @@ def extract(
     }
     shape = (settings.count, settings.height, settings.width)
     faults: list[tuple[str, str, str]] = []
-    read = partial(read_clip, settings)
+    read = partial(read_and_sign, settings)
     readings = guarded(read, [clip.path for clip in clips], seconds, memory_mb)
     try:
-        with replacing(output) as temporary:
-            with closing(readings), progress(shard, len(clips)) as bar:
-                write_shard(temporary, clip_rows(clips, readings, bar, faults), shape, attributes)
+        with replacing(output) as temporary, replacing(signatures) as signed:
+            with closing(readings), progress(shard, len(clips)) as bar, writing(signed) as writer:
+                rows = clip_rows(clips, readings, bar, writer, faults)
+                write_shard(temporary, rows, shape, attributes)
             write_csv(quarantine, QUARANTINE, faults)
         write_checksum(output, checksum)
     except OSError as error:
@@ -140,6 +154,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=positive, default=120, help="to decode a clip, at most")
     parser.add_argument("--memory", type=positive, default=1000, help="MB, likewise")
     parser.add_argument("--output", type=Path, required=True, help="HDF5 file to write")
+    parser.add_argument("--signatures", type=Path, required=True, help="HDF5 file to write")
     parser.add_argument("--quarantine", type=Path, required=True, help="CSV to write")
     parser.add_argument("--checksum", type=Path, required=True, help="SHA-256 to write")
 
@@ -152,6 +167,7 @@ def run(args: argparse.Namespace) -> None:
         args.shards,
         frame_settings(args),
         args.output,
+        args.signatures,
         args.quarantine,
         args.checksum,
         args.seconds,

@@ -115,6 +115,15 @@ def listed(names: Sequence[object]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
+def shortened(text: str, most: int) -> str:
+    """`text` on one line of `most` letters at most, cut in the middle: names differ at the ends."""
+    line = " ".join(text.split())
+    if len(line) <= most:
+        return line
+    end = (most - 1) // 2
+    return f"{line[: most - 1 - end]}\u2026{line[len(line) - end :]}"
+
+
 FILTERS: dict[str, Callable[..., str]] = {
     "percent": percent,
     "interval": interval,
@@ -128,4 +137,5 @@ FILTERS: dict[str, Callable[..., str]] = {
     "megabytes": megabytes,
     "probability": probability,
     "listed": listed,
+    "shortened": shortened,
 }

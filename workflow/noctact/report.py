@@ -30,6 +30,10 @@ SUMMARY = (
     *("split", "clips", "groups", "classes", "missing", "best", "models"),
     *("significance", "controls", "verdict", "warnings"),
 )
+SURVEY = (
+    *("verdict", "warnings", "notes", "scarce_classes", "classes", "leaks"),
+    *("sources", "conflicts", "sheets"),
+)
 SHOWN_IN_QUARANTINE = 10  # rows in full; the others are folded
 
 
@@ -64,16 +68,16 @@ def digest(text: str) -> str:
 def as_picture(png: bytes, file: Path) -> Picture:
     """The content of a PNG; raises NoctactError, which names `file`, where it is none."""
     if not png.startswith(b"\x89PNG\r\n\x1a\n") or len(png) < 24:
-        raise NoctactError(f"{file}: not a PNG picture; run stage compare again")
+        raise NoctactError(f"{file}: not a PNG picture; delete it and run again")
     width, height = (int.from_bytes(png[place : place + 4], "big") for place in (16, 20))
     scale = 96 / figures.STYLE["figure.dpi"]  # a figure is as large on the page as on paper
     uri = "data:image/png;base64," + base64.b64encode(png).decode()
     return Picture(uri, round(width * scale), round(height * scale))
 
 
-def read_picture(folder: Path, stem: str) -> Picture | None:
-    """The picture `stem`.png in `folder`, if there is one."""
-    file = folder / f"{stem}.png"
+def read_picture(run: Path, stem: str) -> Picture | None:
+    """The picture `stem`.png below the folder `run`, if there is one."""
+    file = run / f"{stem}.png"
     return as_picture(file.read_bytes(), file) if file.exists() else None
 
 
@@ -117,8 +121,17 @@ def clear_pairs(pairs: Sequence[Tree]) -> str:
     return f"Clear are: {', '.join(clear)}." if clear else "None is clear."
 
 
-def render(run: Path, models: Sequence[Tree], summary: Tree, facts: Tree) -> str:
-    """The page as HTML; raises NoctactError when `summary` lacks something."""
+def read_keys(file: Path, keys: Sequence[str], stage: str) -> Tree:
+    """Read a JSON object of a `stage`; raises NoctactError unless it has all `keys`."""
+    content = read_object(file, f"run stage {stage}")
+    for key in keys:
+        if key not in content:
+            raise NoctactError(f"{file}: no key {key!r}; run stage {stage} again")
+    return content
+
+
+def render(run: Path, models: Sequence[Tree], summary: Tree, survey: Tree, facts: Tree) -> str:
+    """The page as HTML; raises NoctactError when `summary` or `survey` lacks something."""
     accuracy = f"{summary['split']}_accuracy"
     order = in_order(facts["rules"])
     jobs = Counter(job["rule"] for job in facts["jobs"])
@@ -136,6 +149,7 @@ def render(run: Path, models: Sequence[Tree], summary: Tree, facts: Tree) -> str
             .render(
                 run=facts["run"],
                 summary=summary,
+                survey=survey,
                 # The best first; a model without a value last.
                 rows=sorted(summary["models"], key=lambda row: -(row[accuracy] or 0)),
                 accuracy=accuracy,
@@ -148,15 +162,16 @@ def render(run: Path, models: Sequence[Tree], summary: Tree, facts: Tree) -> str
                 stages=by_stage(facts["jobs"]),
                 quarantine=read_csv(run / "dataset" / "quarantine.csv", QUARANTINE),
                 shown=SHOWN_IN_QUARANTINE,
-                picture=functools.partial(read_picture, run / "comparison"),
+                picture=functools.partial(read_picture, run),
                 order=order,
                 graph=draw(figures.rule_graph(facts["rules"], several)) if order else None,
             )
             .lstrip()
         )
-    except (jinja2.UndefinedError, KeyError) as error:
+    except (jinja2.UndefinedError, KeyError, TypeError) as error:  # the last by a filter
         raise NoctactError(
-            f"{run / 'comparison' / 'summary.json'}: {error}; run stage compare again"
+            f"{run / 'comparison' / 'summary.json'}: {error}, here or in dataset/survey.json; run "
+            "stages survey and compare again"
         ) from error
 
 
@@ -186,14 +201,11 @@ def report(run: Path, config: Tree, rules: Edges = ()) -> None:
     `config` is the whole config; `rules` are pairs of rules of which the second needs the first.
     Raises NoctactError when a file is missing or holds what it should not.
     """
-    file = run / "comparison" / "summary.json"
-    summary = read_object(file, "run stage compare")
-    for key in SUMMARY:
-        if key not in summary:
-            raise NoctactError(f"{file}: no key {key!r}; run stage compare again")
+    summary = read_keys(run / "comparison" / "summary.json", SUMMARY, "compare")
+    survey = read_keys(run / "dataset" / "survey.json", SURVEY, "survey")
     models = read_models(run, config, summary)
     facts = how_made(run, models, config, summary, rules)
-    page = render(run, models, summary, facts)
+    page = render(run, models, summary, survey, facts)
     with replacing(run / "report.html") as partial:
         partial.write_text(page, encoding="utf-8")
     with replacing(run / "run.json") as partial:

@@ -1,160 +1,246 @@
 """Stage split: clips divided into train, val and test, by recording.
 
-Where a recording goes depends on its own name and the seed alone, so that adding clips never moves
-old ones. A name is a text and its last number (`Run_g07_c02` is `Run_g07_c` and 2). Its place in
-[0, 1) is
-
-    frac(hash(seed, text) + number * 0.6180339887...)
-
-Places below `test` go to test, those from there to `test + val` to val, the others to train. The
-multiples of the golden ratio spread evenly, however many they are (D. E. Knuth, The Art of Computer
-Programming, volume 3, section 6.4): recordings numbered in a row meet the fractions closely, class
-by class; other names meet them as independent draws do.
-
-To stratify, recordings are lent where that is not close enough: each class has its fraction of val
-and of test within a half of it or one recording, whichever is more, and at least one recording. The
-recording whose place lies nearest is lent, and each loan is reported. Adding clips moves an old one
-in two cases only: when a loan begins or ends, and when an added clip shows two recordings to be
-one, or is a copy of a clip that had no group name.
+How recordings are divided: division.py. A clip that was there at the last time stays where it was
+(split_memory.py), whatever is added, with two exceptions: when an added clip shows recordings of
+several splits to be one, they go where most of their clips were; and when a class would otherwise
+have no clip in a split.
 """
 
 import argparse
-import hashlib
-import math
-import re
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
+from noctact.division import SPLITS, Division, IndivisibleError
 from noctact.errors import NoctactError
-from noctact.tables import GROUPS, SPLIT, read_csv, write_csv
+from noctact.split_column import split_by_column
+from noctact.split_facts import Outcome, facts_of, label_of, notes, shares
+from noctact.split_memory import NOTHING, Memory, recall, remember, write_json
+from noctact.tables import GROUPS, QUARANTINE, SPLIT, read_csv, write_csv
+from noctact.wording import counted, some
 
-GOLDEN_64 = 0x9E3779B97F4A7C15  # 2**64 / golden ratio
-
-
-def place(name: str, seed: int) -> float:
-    """The place of the recording or clip `name` in [0, 1), by the formula above."""
-    stem = name.rsplit(".", 1)[0] if "/" in name else name
-    numbers = list(re.finditer(r"\d+", stem))
-    last = numbers[-1] if numbers else None
-    text = stem[: last.start()] + "\0" + stem[last.end() :] if last else stem
-    start = int.from_bytes(hashlib.sha256(f"{seed}\0{text}".encode()).digest()[:8])
-    return (start + (int(last[0]) if last else 0) * GOLDEN_64) % 2**64 / 2**64
+LASTING = ("group", "random")  # the strategies with a memory
 
 
-def assign(labels: dict[str, set[str]], val: float, test: float, seed: int) -> dict[str, str]:
-    """The split of each recording; `labels` gives the classes of its clips.
+class Settings(NamedTuple):
+    """How to divide: `val` and `test` are fractions, `scarce` is `stop` or `clips`."""
 
-    A recording of several classes may keep one of them from its bounds. Raises NoctactError for a
-    class that can't have a recording in each split.
+    strategy: str
+    val: float
+    test: float
+    seed: int
+    scarce: str = "stop"
+
+    def effective(self) -> dict[str, object]:
+        """The settings; None for those that the strategy does not go by."""
+        own = self._asdict()
+        return own if self.strategy in LASTING else dict.fromkeys(own) | {"strategy": self.strategy}
+
+
+def majority(splits: Iterable[str]) -> str:
+    """The most frequent of `splits`; of equals, the first of train, val, test."""
+    count = Counter(splits)
+    return max(SPLITS, key=lambda split: count[split])
+
+
+def divide_units(
+    unit_of: Mapping[str, str], settings: Settings, splits: Mapping[str, str]
+) -> Division:
+    """Divide what `unit_of` maps the clips to: recordings or clips. `splits` has the old clips."""
+    labels: dict[str, Counter[str]] = defaultdict(Counter)
+    old: dict[str, list[str]] = defaultdict(list)
+    for clip, unit in unit_of.items():
+        labels[unit][label_of(clip)] += 1
+        if clip in splits:
+            old[unit].append(splits[clip])
+    stay = {unit: majority(own) for unit, own in old.items()}
+    return Division(labels, settings.val, settings.test, settings.seed, stay)
+
+
+def divide_clips(
+    group_of: Mapping[str, str], settings: Settings, memory: Memory = NOTHING
+) -> tuple[dict[str, str], Division, list[str]]:
+    """The split of each clip by strategy group or random, the division behind it, and the classes
+    divided by clips.
+
+    Raises NoctactError for fractions that leave nothing to train on, and for a class that has too
+    few recordings (too few clips, where it may be divided by clips).
     """
-    ends = {"test": (0.0, test), "val": (test, test + val), "train": (test + val, 1.0)}
-    ends = {split: (low, high) for split, (low, high) in ends.items() if high > low}
-    places = {name: place(name, seed) for name in sorted(labels)}
-    splits = {
-        name: next(split for split, (low, high) in ends.items() if low <= at < high)
-        for name, at in places.items()
-    }
-    totals = Counter(label for classes in labels.values() for label in classes)
-    counts = Counter((label, splits[name]) for name in splits for label in labels[name])
-
-    def bounds(label: str, split: str) -> tuple[float, float]:
-        """Fewest and most recordings of `label` in `split`."""
-        if split == "train":
-            return 1, math.inf
-        wanted = totals[label] * (ends[split][1] - ends[split][0])
-        slack = max(1.0, wanted / 2)
-        return max(1, math.ceil(wanted - slack)), max(1, math.floor(wanted + slack))
-
-    def lend(label: str, lender: str | None, borrower: str) -> bool:
-        """Move the nearest recording of `label`, from `lender` or any split, to `borrower`."""
-        low, high = ends[borrower]
-        filled = counts[label, borrower] > 0  # an empty split comes before the shares of others
-        lendable = [
-            (max(low - places[name], places[name] - high), name)
-            for name, own in splits.items()
-            if label in labels[name]
-            and own == (lender or own) != borrower
-            and all(
-                counts[one, own] > (bounds(one, own)[0] if filled else 1) for one in labels[name]
-            )
-        ]
-        if not lendable:
-            return False
-        _, nearest = min(lendable)
-        for one in labels[nearest]:
-            counts[one, splits[nearest]] -= 1
-            counts[one, borrower] += 1
-        print(
-            f"recording {nearest!r} is lent to {borrower} by {splits[nearest]}, for class {label!r}"
+    if not (settings.val > 0 and settings.test >= 0 and settings.val + settings.test < 1):
+        raise NoctactError(
+            f"val {settings.val} and test {settings.test}: fractions of 1 that leave some to train"
+            " on"
         )
-        splits[nearest] = borrower
-        return True
+    by_clips = settings.strategy == "random"
+    may_leak = settings.scarce == "clips" and not by_clips
+    scarce = {*memory.scarce} & {*map(label_of, group_of)} if may_leak else set()
+    while True:
+        unit_of = {
+            clip: clip if by_clips or label_of(clip) in scarce else group
+            for clip, group in group_of.items()
+        }
+        try:
+            division = divide_units(unit_of, settings, memory.splits)
+        except IndivisibleError as error:
+            if not may_leak or error.label in scarce:
+                raise NoctactError(explain(error.label, unit_of, settings)) from None
+            scarce.add(error.label)
+        else:
+            splits = {clip: division.splits[unit] for clip, unit in unit_of.items()}
+            return splits, division, sorted(scarce)
 
-    for label in sorted(totals):
-        for split in ends:
-            fewest, most = bounds(label, split)
-            while counts[label, split] < fewest and lend(label, None, split):
-                pass
-            while counts[label, split] > most and lend(label, split, "train"):
-                pass
-            if not counts[label, split]:
-                raise NoctactError(
-                    f"class {label!r}: {totals[label]} recordings can't be divided into "
-                    f"{', '.join(ends)}; add recordings, set split.test to 0, or split.strategy to "
-                    "random"
-                )
-    return splits
+
+def explain(label: str, unit_of: Mapping[str, str], settings: Settings) -> str:
+    """Why class `label` can't be divided, and what to do."""
+    members = defaultdict(list)
+    for clip, unit in unit_of.items():
+        if label_of(clip) == label:
+            members[unit].append(clip)
+    wanted = ("train", "val", "test") if settings.test else ("train", "val")
+    if all(clips == [unit] for unit, clips in members.items()):
+        thing, shown = "clip", [some(members)]
+    else:
+        thing = "recording"
+        shown = [f"{unit!r} ({some(members[unit], 2)})" for unit in sorted(members)[:3]]
+    text = f"class {label!r}: {counted(len(members), thing)} can't be divided into "
+    text += f"{', '.join(wanted)}: {', '.join(shown)}"
+    if len(members) >= len(wanted):
+        text += "; they hold clips of other classes, too"
+    ways = [f"add {thing}s"]
+    ways += ["set split.test to 0"] if settings.test else []
+    enough = sum(map(len, members.values())) >= len(wanted)
+    if enough and settings.strategy == "group":
+        ways.append("set split.scarce to clips, which divides recordings")
+    return f"{text}; {', or '.join(ways)}"
 
 
-def split_published(video_ids: list[str]) -> dict[str, str]:
+def split_published(video_ids: Iterable[str]) -> dict[str, str]:
     """The notebooks' split: 80/20 at random, and the 20 are test and validation in one (`val`)."""
     train, val = train_test_split(sorted(video_ids), test_size=0.2, random_state=31)
     return dict.fromkeys(train, "train") | dict.fromkeys(val, "val")
 
 
+def count_kept(group_of: Mapping[str, str], settings: Settings, splits: Mapping[str, str]) -> int:
+    """How many of the old clips, in `splits`, a fresh split would put elsewhere."""
+    if not splits:
+        return 0
+    try:
+        fresh, _, _ = divide_clips(group_of, settings)
+    except NoctactError:  # possible with the memory only
+        return 0
+    return sum(fresh[clip] != split for clip, split in splits.items())
+
+
+def make_split(
+    group_of: Mapping[str, str], settings: Settings, memory: Memory = NOTHING
+) -> Outcome:
+    """Divide the clips, `group_of` of which gives the recording, by any strategy but column.
+
+    `group`: no recording is in two splits; `random`: each clip by itself; `published`: see there.
+    Raises NoctactError, see `divide_clips`.
+    """
+    if settings.strategy == "published":
+        return Outcome(split_published(group_of), asked={"train": 0.8, "val": 0.2})
+    splits, division, scarce = divide_clips(group_of, settings, memory)
+    old = {clip: split for clip, split in memory.splits.items() if clip in group_of}
+    return Outcome(
+        splits,
+        asked={"train": 1 - settings.val - settings.test} | division.fractions,
+        bound={split: division.bound(split) for split in division.fractions},
+        beyond={split: division.beyond(split) for split in division.fractions},
+        lent=[name for name, own in sorted(division.splits.items()) if own != division.home(name)],
+        loans=division.loans,
+        moved=sorted(clip for clip, split in old.items() if splits[clip] != split),
+        kept=count_kept(group_of, settings, old),
+        scarce=scarce,
+    )
+
+
+def rows_of(
+    group_of: Mapping[str, str], splits: Mapping[str, str]
+) -> list[tuple[str, str, str, str]]:
+    """The rows of split.csv: video_id, label, group, split."""
+    return [(clip, label_of(clip), group_of[clip], splits[clip]) for clip in sorted(group_of)]
+
+
 def split_clips(
     groups: pd.DataFrame, strategy: str, val: float, test: float, seed: int
 ) -> list[tuple[str, str, str, str]]:
-    """Rows (video_id, label, group, split) of the clips in `groups` (video_id, group).
+    """The rows of split.csv for the clips in `groups` (video_id, group), without a memory.
 
-    `strategy` is `group` (no recording is in two splits), `random` (each clip by itself) or
-    `published`.
+    Raises NoctactError, see `divide_clips`.
     """
-    if not (val > 0 and test >= 0 and val + test < 1):
-        raise NoctactError(f"val {val} and test {test}: fractions of 1 that leave some to train on")
     group_of = dict(zip(groups["video_id"], groups["group"], strict=True))
-    label_of = {clip: clip.split("/", 1)[0] for clip in group_of}
-    if strategy == "published":
-        split_of = split_published(list(group_of))
-    else:
-        unit_of = group_of if strategy == "group" else {clip: clip for clip in group_of}
-        labels: dict[str, set[str]] = defaultdict(set)
-        for clip, unit in unit_of.items():
-            labels[unit].add(label_of[clip])
-        assigned = assign(labels, val, test, seed)
-        split_of = {clip: assigned[unit] for clip, unit in unit_of.items()}
-    return [(clip, label_of[clip], group_of[clip], split_of[clip]) for clip in sorted(group_of)]
+    return rows_of(group_of, make_split(group_of, Settings(strategy, val, test, seed)).splits)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of the stage."""
     parser.add_argument("--groups", type=Path, required=True, help="CSV of stage audit")
-    parser.add_argument("--strategy", choices=("group", "random", "published"), required=True)
-    parser.add_argument("--val", type=float, required=True, help="fraction, 0 to 1")
-    parser.add_argument("--test", type=float, required=True, help="fraction, 0 to 1")
-    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--strategy", choices=(*LASTING, "published", "column"), required=True)
+    parser.add_argument("--val", type=float, default=0.15, help="fraction, 0 to 1; default 0.15")
+    parser.add_argument("--test", type=float, default=0.15, help="fraction, 0 to 1; default 0.15")
+    parser.add_argument("--seed", type=int, default=1, help="default 1")
+    parser.add_argument(
+        "--scarce",
+        choices=("stop", "clips"),
+        default="stop",
+        help="a class with too few recordings: stop (default), or divide its clips one by one",
+    )
+    parser.add_argument("--file", type=Path, help="strategy column: CSV with your own split")
+    parser.add_argument("--column", default="split", help="its column; default split")
+    parser.add_argument(
+        "--quarantine", type=Path, help="CSV of stage audit: clips that the file may name in vain"
+    )
     parser.add_argument("--output", type=Path, required=True, help="CSV to write")
+    parser.add_argument("--facts", type=Path, help="JSON to write: what there is to know of it")
+    parser.add_argument(
+        "--memory", type=Path, help="JSON to read, if there, and to write: old clips stay by it"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the stage."""
-    groups = pd.DataFrame(read_csv(args.groups, GROUPS), columns=GROUPS)
-    rows = split_clips(groups, args.strategy, args.val, args.test, args.seed)
-    write_csv(args.output, SPLIT, rows)
-    table = pd.DataFrame(rows, columns=SPLIT)
-    clips = pd.crosstab(table["label"], table["split"], margins=True, margins_name="all")
-    order = [split for split in ("train", "val", "test", "all") if split in clips]
-    print(clips[order].rename_axis(index=None, columns="clips").to_string())
+    group_of = {row["video_id"]: row["group"] for row in read_csv(args.groups, GROUPS)}
+    settings = Settings(args.strategy, args.val, args.test, args.seed, args.scarce)
+    # Not `scarce`: a way out for classes that can't be divided is no reason to move others.
+    lasting = {key: value for key, value in settings.effective().items() if key != "scarce"}
+    memory = recall(args.memory, lasting) if args.memory else NOTHING
+    if args.strategy == "column":
+        outcome = Outcome(read_own_split(args, group_of))
+    else:
+        outcome = make_split(group_of, settings, memory)
+    write_csv(args.output, SPLIT, rows_of(group_of, outcome.splits))
+    if args.facts:
+        is_own = args.strategy == "column"
+        own = {
+            "file": str(args.file) if is_own else None,
+            "column": args.column if is_own else None,
+        }
+        write_json(args.facts, settings.effective() | own | facts_of(outcome, group_of))
+    if args.memory:
+        remember(args.memory, lasting, Memory(outcome.splits, outcome.scarce))
+    tell(outcome, group_of, args.memory)
+
+
+def read_own_split(args: argparse.Namespace, group_of: Mapping[str, str]) -> dict[str, str]:
+    """The split of each clip by the file of strategy column."""
+    if not args.file:
+        raise NoctactError("--file: needed with --strategy column")
+    unusable = read_csv(args.quarantine, QUARANTINE) if args.quarantine else []
+    quarantine = {row["video_id"] for row in unusable}
+    return split_by_column(args.file, args.column, group_of, quarantine)
+
+
+def tell(outcome: Outcome, group_of: Mapping[str, str], memory: Path | None) -> None:
+    """Print the clips by class and split, what is worth knowing, and the fractions."""
+    clips = [(label_of(clip), split) for clip, split in outcome.splits.items()]
+    table = pd.DataFrame(clips, columns=["label", "split"])
+    counts = pd.crosstab(table["label"], table["split"], margins=True, margins_name="all")
+    order = [split for split in (*SPLITS, "all") if split in counts]
+    print(counts[order].rename_axis(index=None, columns="clips").to_string())
+    print(*notes(outcome, group_of, memory), *shares(outcome, group_of), sep="\n")

@@ -10,9 +10,11 @@ from noctact.errors import NoctactError
 INDEX = ("video_id", "path", "label", "bytes", "sha256", "shard")
 # What the shards say of a clip; empty cells for one in the quarantine.
 DECODED = ("n_decoded", "repeated", "n_lost", "decoding", "width", "height", "rate")
-MANIFEST = (*INDEX, *DECODED)
+# And what its signature says: mean grey level, 0 to 255, and share of salt, 0 to 1.
+MANIFEST = (*INDEX, *DECODED, "brightness", "salt")
 QUARANTINE = ("video_id", "path", "reason")
 GROUPS = ("video_id", "group", "evidence")
+PAIRS = ("video_id", "other", "evidence", "similarity", "joined")
 SPLIT = ("video_id", "label", "group", "split")
 HISTORY = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy")
 

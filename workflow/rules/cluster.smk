@@ -30,8 +30,8 @@ USED_SLURM = Path(".snakemake", "slurm_logs")
 
 # A second or two each: waiting in a queue would take longer.
 localrules:
-    audit,
     split,
+    survey,
     report,
 
 

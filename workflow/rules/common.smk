@@ -65,8 +65,10 @@ def given(path):
 @functools.cache
 def listing(root):
     """The clips under `root`, and the files that can't be one."""
+    # What a split of the user's own needs shows when it is read.
     has_test = (
-        config["split"]["strategy"] != "published" and config["split"]["test"] > 0
+        config["split"]["strategy"] in ("group", "random")
+        and config["split"]["test"] > 0
     )
     try:
         return list_clips(Path(root), config["classes"], fewest=3 if has_test else 2)
@@ -253,9 +255,11 @@ def training_memory(replicate):
 
 
 def shares():
-    """The shares of the clips in train, val and test."""
+    """The shares of the clips in train, val and test; where nobody knows, the most."""
     if config["split"]["strategy"] == "published":
         return 0.8, 0.2, 0.2
+    if config["split"]["strategy"] == "column":
+        return 1, 0, 1
     val, test = config["split"]["val"], config["split"]["test"]
     return 1 - val - test, val, test
 
@@ -356,7 +360,8 @@ def report_what_is_done():
         for folder in REPLICATES
         if f"{RUN}/models/{folder}/predictions.csv" not in owed
     ]
-    wanted = rules.report.output.page in owed and owed.isdisjoint(CONTROLS)
+    needed = {*CONTROLS, rules.survey.output.json}
+    wanted = rules.report.output.page in owed and owed.isdisjoint(needed)
     if workflow.scheduler.failed and wanted and 0 < len(done) < len(REPLICATES):
         print("Comparing what is done:", *done, flush=True)
         noctact = "python", "-m", "noctact"

@@ -1,9 +1,12 @@
 rule extract:
-    """Decode the frames of the clips of one shard."""
+    """Decode the frames of the clips of one shard, and make the signatures that tell which look
+    alike.
+    """
     input:
         clips=clip_files,
     output:
         shard=f"{RUN}/frames/shard-{{shard}}.h5",
+        signatures=f"{RUN}/frames/shard-{{shard}}.signatures.h5",
         quarantine=f"{RUN}/frames/shard-{{shard}}.quarantine.csv",
         checksum=f"{RUN}/frames/shard-{{shard}}.h5.sha256",
     log:
@@ -36,6 +39,7 @@ rule extract:
         " --shards {params.shards}"
         " {params.frames} {params.limits}"
         " --output {output.shard:q}"
+        " --signatures {output.signatures:q}"
         " --quarantine {output.quarantine:q}"
         " --checksum {output.checksum:q}"
         " 2>&1 | tee {log:q}"

@@ -1,6 +1,9 @@
 # What the page does not read: in storage, files that are no input are not at hand.
 NAMED = [
-    *expand(f"{RUN}/dataset/{{table}}.csv", table=["index", "rejected", "manifest"]),
+    *expand(
+        f"{RUN}/dataset/{{table}}.csv", table=["index", "rejected", "manifest", "pairs"]
+    ),
+    f"{RUN}/split/split.json",
     *expand(f"{RUN}/models/{{folder}}/model.keras", folder=REPLICATES),
 ]
 
@@ -9,6 +12,7 @@ rule report:
     """Write the page of the run, and for machines how it was made and which file is what."""
     input:
         comparison=rules.compare.output,
+        survey=rules.survey.output,
         trained=TRAINED,
         controls=CONTROLS,
         groups=f"{RUN}/dataset/groups.csv",

@@ -1,4 +1,4 @@
-"""Figures of the comparison: plain functions of data frames and arrays that return a Figure.
+"""Figures of data and comparison: plain functions of data frames and arrays that return a Figure.
 
 No pyplot: a bare `Figure` on an Agg canvas holds no global state and needs no display. All are
 drawn in inches and grow with what they show: no label is cut, whatever the number of classes and
@@ -8,27 +8,41 @@ models or the length of their names.
 from noctact.figures.canvas import COLOURS, STYLE, has_cnn, save
 from noctact.figures.graph import rule_graph
 from noctact.figures.lines import curves, model_curves
-from noctact.figures.matrices import confusion, confusion_difference, confusion_sheet, recall
+from noctact.figures.matrices import (
+    confusion,
+    confusion_difference,
+    confusion_sheet,
+    recall,
+    sources,
+)
 from noctact.figures.points import cost, ranking, reliability, significance
-from noctact.figures.strips import Strip, errors, examples
+from noctact.figures.strips import Row, Strip, contact_sheet, errors, examples
+from noctact.figures.survey import clips_by_split, formats, recordings, spreads
 
 __all__ = [
     "COLOURS",
     "STYLE",
+    "Row",
     "Strip",
+    "clips_by_split",
     "confusion",
     "confusion_difference",
     "confusion_sheet",
+    "contact_sheet",
     "cost",
     "curves",
     "errors",
     "examples",
+    "formats",
     "has_cnn",
     "model_curves",
     "ranking",
     "recall",
+    "recordings",
     "reliability",
     "rule_graph",
     "save",
     "significance",
+    "sources",
+    "spreads",
 ]

@@ -18,6 +18,7 @@ from noctact.figures.canvas import arrange, canvas, fit, heading, styled, weight
 from noctact.readable import signed
 
 MOST_CLASSES_WITH_PERCENT = 24  # beyond that the cells are small and hold the count only
+MOST_LARGE_ROWS = 60  # beyond that the rows of the sources are lower
 ACROSS = 3  # matrices in a row of a sheet
 SHARE: dict[str, Any] = {"cmap": "Blues", "vmin": 0, "vmax": 1}
 
@@ -141,6 +142,32 @@ def recall(table: pd.DataFrame, clips: Sequence[int]) -> Figure:
     for label, name in zip(axes.get_xticklabels(), names, strict=True):
         label.set_fontweight(weight(name))
     heading(axes, "Recall of each class", "% of its clips (their number) that were recognised")
+    fit(figure)
+    return figure
+
+
+@styled
+def sources(table: pd.DataFrame) -> Figure:
+    """The number of clips of each class (row of `table`) by each source (column).
+
+    Colour is the share of the class's clips, text the same in percent; cells without clips hold no
+    text. Every class has clips.
+    """
+    counts = table.to_numpy(np.int64)
+    share = _shares(counts)
+    texts = {
+        place: "<1" if share[place] < 0.005 else f"{100 * share[place]:.0f}"
+        for place in _places(counts > 0)
+    }
+    many = len(counts) > MOST_LARGE_ROWS
+    figure, (axes,) = canvas(0.5 * counts.shape[1], (0.15 if many else 0.25) * len(counts))
+    _cells(axes, share, texts, SHARE)
+    rows = [f"{name} ({k:,})" for name, k in zip(table.index, counts.sum(axis=1), strict=True)]
+    _name_classes(axes, rows, [str(name) for name in table.columns])
+    if many:
+        axes.xaxis.tick_top()  # the other end is far away
+        axes.tick_params(axis="y", labelsize=7)
+    heading(axes, "How the files of each class were made", "% of its clips (their number)")
     fit(figure)
     return figure
 
