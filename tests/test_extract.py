@@ -65,14 +65,18 @@ def run_extract(root, folder, shard=0, shards=1, settings=SETTINGS, seconds=60, 
     folder.mkdir(parents=True, exist_ok=True)
     output, quarantine = folder / "shard.h5", folder / "quarantine.csv"
     checksum = folder / "shard.h5.sha256"
-    extract(root, shard, shards, settings, output, quarantine, checksum, seconds, memory_mb)
+    signatures = folder / "signatures.h5"
+    extract(
+        *(root, shard, shards, settings, output, signatures, quarantine, checksum),
+        *(seconds, memory_mb),
+    )
     return output, quarantine
 
 
 def command(root, folder, shard=0, shards=1):
     options = {"clips": root, "shard": shard, "shards": shards, "count": 4, "height": 24}
     options |= {"width": 32, "output": folder / "shard.h5", "quarantine": folder / "quarantine.csv"}
-    options |= {"checksum": folder / "shard.h5.sha256"}
+    options |= {"checksum": folder / "shard.h5.sha256", "signatures": folder / "signatures.h5"}
     pairs = (f"--{name}={value}" for name, value in options.items())
     return [sys.executable, "-m", "noctact", "extract", *pairs]
 
@@ -254,7 +258,10 @@ def test_a_failure_leaves_the_old_shard(clips, tmp_path):
     (tmp_path / "file").touch()
     inside = tmp_path / "file" / "quarantine.csv"
     with pytest.raises(OSError, match="file"):
-        extract(clips, 0, 2, SETTINGS, output, inside, tmp_path / "sum", 60, 1000)
+        extract(
+            *(clips, 0, 2, SETTINGS, output, tmp_path / "signatures.h5", inside),
+            *(tmp_path / "sum", 60, 1000),
+        )
     assert output.read_bytes() == before
     assert not list(tmp_path.glob(".partial-*"))
 
@@ -393,7 +400,7 @@ def test_a_file_that_may_not_grow_is_one_clear_line_and_no_shard(noisy_clips, tm
     done = run_command(noisy_clips, results, preexec_fn=limit)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        f"noctact extract: [Errno 27] File too large: '{results}/.partial-shard.h5'\n"
+        f"noctact extract: [Errno 27] File too large: '{results}/.partial-signatures.h5'\n"
     )
     assert list(results.iterdir()) == []
 
@@ -418,7 +425,7 @@ def test_killed_in_the_middle_it_leaves_nothing_under_the_final_names(tmp_path, 
     assert workers
     process.send_signal(number)
     assert process.wait() == -number
-    assert list(results.iterdir()) == [unfinished]
+    assert {file.name for file in results.iterdir()} <= {unfinished.name, ".partial-signatures.h5"}
     while any(map(runs, workers)):
         assert time.monotonic() < until
         time.sleep(0.01)

@@ -171,13 +171,12 @@ def decoded(shard: Path) -> pd.DataFrame:
 def light(files: Sequence[Path]) -> pd.DataFrame:
     """What the signatures in `files` say of their clips: video_id, brightness and salt, as text."""
     signatures = Signatures(files)
-    return pd.DataFrame(
-        {
-            "video_id": signatures.video_ids,
-            "brightness": [f"{value:.4g}" for value in signatures.brightness],
-            "salt": [f"{value:.4g}" for value in signatures.salt],
-        }
-    )
+    columns = {
+        "video_id": signatures.video_ids,
+        "brightness": [f"{value:.4g}" for value in signatures.brightness],
+        "salt": [f"{value:.4g}" for value in signatures.salt],
+    }
+    return pd.DataFrame(columns, dtype=str)
 
 
 def audit(
