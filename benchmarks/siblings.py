@@ -5,7 +5,9 @@ by one and together, and written as H.264. `make(folder, output)` keeps the clas
 """
 
 import zlib
+from concurrent.futures import ProcessPoolExecutor
 from fractions import Fraction
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -87,16 +89,26 @@ def write(file: Path, frames: list[Image], rate: Fraction, crf: int) -> None:
         container.mux(stream.encode())
 
 
-def make(folder: Path, output: Path) -> None:
-    """Write the clips of `folder`, as `<class>/<name>@original.mp4` and so on, to `output`."""
-    for clip in sorted(folder.glob("*/*.avi")):
-        with av.open(clip) as container:
-            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-            rate = container.streams.video[0].average_rate
-        rng = np.random.default_rng(zlib.crc32(clip.name.encode()))
-        target = output / clip.parent.name
+def make_siblings(clip: Path, target: Path) -> None:
+    """Write `clip`, and a sibling of each kind, to the folder `target`."""
+    with av.open(clip) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        rate = container.streams.video[0].average_rate
+    rng = np.random.default_rng(zlib.crc32(clip.name.encode()))
+    write(target / f"{clip.stem}@original.mp4", frames, rate, 18)
+    for kind, change in changes(rng).items():
+        crf = change.pop("crf", 24)
+        write(target / f"{clip.stem}@{kind}.mp4", alter(frames, rng, **change), rate, crf)
+
+
+def make(folder: Path, output: Path, workers: int = 1) -> None:
+    """Write the clips of `folder`, as `<class>/<name>@original.mp4` and so on, to `output`.
+
+    The pixels are the same whatever the number of `workers`: each clip has its own generator.
+    """
+    clips = sorted(folder.glob("*/*.avi"))
+    targets = [output / clip.parent.name for clip in clips]
+    for target in targets:
         target.mkdir(parents=True, exist_ok=True)
-        write(target / f"{clip.stem}@original.mp4", frames, rate, 18)
-        for kind, change in changes(rng).items():
-            crf = change.pop("crf", 24)
-            write(target / f"{clip.stem}@{kind}.mp4", alter(frames, rng, **change), rate, crf)
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        list(pool.map(make_siblings, clips, targets))

@@ -196,7 +196,7 @@ def test_a_node_dies_and_the_call_is_killed(cluster, local, tmp_path):
     assert plan.returncode == 0, plan.stdout
     told = re.search(r"^Cluster jobs \(sbatch calls\): (\d+) \((.*)\)$", plan.stdout, re.M)
     assert told
-    assert told[2] == "1 acquire, 1 compare, 1 controls, 2 extract, 1 index, 2 model"
+    assert told[2] == "1 acquire, 1 audit, 1 compare, 1 controls, 2 extract, 1 index, 2 model"
     with call(cluster, folder) as first:
         # A node dies while it decodes the clips of a shard.
         first.until(lambda: freeze(folder, "extract", "000"))
@@ -412,8 +412,8 @@ def test_a_dry_run_tells_how_many_jobs_the_full_run_submits(tmp_path):
     folder = copy_sources(tmp_path)
     done = snakemake(folder, "-n", "--profile", PROFILE)
     assert done.returncode == 0, done.stdout
-    told = "Cluster jobs (sbatch calls): 25 (1 compare, 1 controls, 16 extract, 1 index, 6 model)"
-    assert done.stdout.splitlines()[-1] == told
+    kinds = "1 audit, 1 compare, 1 controls, 16 extract, 1 index, 6 model"
+    assert done.stdout.splitlines()[-1] == f"Cluster jobs (sbatch calls): 26 ({kinds})"
     assert "Cluster jobs" not in snakemake(folder, "-n").stdout
 
 

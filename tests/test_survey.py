@@ -421,7 +421,12 @@ def size_of(run: Path, name: str) -> tuple[int, int]:
 
 def test_verdict_of_a_clean_split(look):
     clips = [
-        {"video_id": f"{label}/{n}_{take}.mp4", "group": f"{label}{n}", "split": part}
+        {
+            "video_id": f"{label}/{n}_{take}.mp4",
+            "group": f"{label}{n}",
+            "split": part,
+            "evidence": "name+sight" if (label, n) == ("a", 0) else "name",
+        }
         for label in "ab"
         for n, part in enumerate(["train", "train", "val", "test"])
         for take in range(2)
@@ -586,8 +591,14 @@ def test_doubtful_pairs_are_noted():
     pairs = {"sight": {"joined": 3, "doubtful": 1}, "content": {"joined": 2, "doubtful": 0}}
     facts = facts_of(pairs=pairs)
     assert findings.notes(facts) == [
-        "1 pair of clips looks alike, but not surely enough to be joined."
+        "1 pair of clips looks alike but was not taken for one recording: not alike enough, or told "
+        "apart by name (logs/audit.log says it)."
     ]
+    # Clips that are together by name look alike, too: sight has found nothing.
+    assert findings.what_there_is(facts).endswith(
+        "(largest: 9 clips), by the names of their files."
+    )
+    facts = facts_of(pairs=pairs, evidence={"name+sight": 60, "content": 2, "single": 38})
     assert findings.what_there_is(facts) == (
         "100 clips of 20 recordings (largest: 9 clips); 5 pairs were found: 3 by sight and 2 by "
         "equal files."

@@ -7,12 +7,13 @@ which their motion agrees best. Four correlations tell how alike they are; the s
 mean.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import faiss
@@ -28,6 +29,9 @@ Floats = NDArray[np.float32]
 # The table in docs/splits.md, made by benchmarks/duplicates.py, is where these figures come from.
 NEIGHBOURS = 20  # candidates of a clip, at most
 NEAR = 0.75  # least cosine of the spectra of two candidates
+FAILURES = 2  # candidates of a clip that are no siblings before no further one is tried
+ALIGNED = 0.75  # least mean of that cosine and of the agreement of looks to compare the motion
+FEW = 2000  # candidates that are verified in the time that a process takes to start
 JOINED = 0.8  # least similarity of two clips of one recording
 DOUBTFUL = 0.7  # least similarity worth a look by the user
 
@@ -147,9 +151,11 @@ def similarity(one: tuple[Floats, Floats], other: tuple[Floats, Floats], nearnes
     other; that of the motion around its mean; and that of its changes.
     """
     layers = [np.dstack([normal(look), normal(strength(motion))]) for look, motion in (one, other)]
+    places = alignments(*layers)
+    if nearness + places[0].agreement < 2 * ALIGNED:  # no siblings, whatever the motion: be quick
+        return float(np.mean([nearness, places[0].agreement, 0, 0]))
     found = max(
-        (*compare_motion(one[1], other[1], alignment), alignment.agreement)
-        for alignment in alignments(*layers)
+        (*compare_motion(one[1], other[1], alignment), alignment.agreement) for alignment in places
     )
     return float(np.mean([nearness, *found[1:]]))
 
@@ -158,7 +164,8 @@ def candidates(windows: Floats, threads: int = 1) -> list[tuple[int, int, float]
     """Pairs of clips worth to be verified: (place, larger place, cosine of their nearest spectra).
 
     `windows` are those of all clips, (clips, windows, 2, WAVES, WAVES), each part of norm 1. A pair
-    is one where either is among the NEIGHBOURS nearest of the other, mirrored or not.
+    is one where the whole of either is among the NEIGHBOURS nearest to a window of the other,
+    mirrored or not.
     """
     clips, per_clip = windows.shape[:2]
     spectra = windows.reshape(clips * per_clip, -1) / np.float32(np.sqrt(2))
@@ -173,39 +180,48 @@ def candidates(windows: Floats, threads: int = 1) -> list[tuple[int, int, float]
     index.train(spectra)
     index.add(spectra)
     index.nprobe = min(cells, 16)
-    best: dict[tuple[int, int], float] = {}
-    batch = 1000 * per_clip
-    for start in range(0, len(spectra), batch):
-        part = spectra[start : start + batch]
-        for turned in (part, part * mirror):
-            for one, other, nearness in nearest(index, turned, start, per_clip):
-                key = (min(one, other), max(one, other))
-                best[key] = max(nearness, best.get(key, nearness))
-    return [(*key, nearness) for key, nearness in sorted(best.items())]
+    # Only the whole of a clip is looked up, among the windows of all: ten times as fast as to look
+    # up each window, and what it loses are the pairs of two clips that were both cropped.
+    wholes = spectra[::per_clip]
+    batch = 10_000
+    parts = [
+        nearest(index, wholes[start : start + batch], mirror, start, per_clip)
+        for start in range(0, clips, batch)
+    ]
+    ones, others, cosines = map(np.concatenate, zip(*parts, strict=True))
+    ones, others = np.minimum(ones, others), np.maximum(ones, others)
+    ones, others, cosines = first_of_each(ones, others, cosines)
+    return list(zip(ones.tolist(), others.tolist(), cosines.tolist(), strict=True))
+
+
+def first_of_each(*found: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+    """Of each pair in `found`, places and cosines, the largest cosine; ordered by the pairs."""
+    ones, others, cosines = found
+    order = np.lexsort((-cosines, others, ones))
+    ones, others, cosines = ones[order], others[order], cosines[order]
+    first = np.ones(len(ones), bool)
+    first[1:] = (np.diff(ones) != 0) | (np.diff(others) != 0)
+    return ones[first], others[first], cosines[first]
 
 
 def nearest(
-    index: faiss.IndexIVFFlat, spectra: Floats, start: int, per_clip: int
-) -> Iterator[tuple[int, int, float]]:
-    """For each clip of a batch of `spectra`, which begin at the row `start` of all, its NEIGHBOURS
-    nearest others: (place, place of the other, cosine).
+    index: faiss.IndexIVFFlat, wholes: Floats, mirror: Floats, start: int, per_clip: int
+) -> tuple[NDArray[Any], ...]:
+    """For each clip of a batch, of which the first is the one at `start`, its NEIGHBOURS nearest
+    others: places, places of the others, cosines.
     """
     # Several windows of one clip are found at once.
-    cosines, rows = index.search(spectra, 5 * NEIGHBOURS)
-    ones = np.repeat((start + np.arange(len(spectra))) // per_clip, rows.shape[1])
+    results = [index.search(turned, 5 * NEIGHBOURS) for turned in (wholes, wholes * mirror)]
+    cosines, rows = (np.hstack(parts) for parts in zip(*results, strict=True))
+    ones = np.repeat(start + np.arange(len(wholes)), rows.shape[1])
     others, cosines = rows.ravel() // per_clip, cosines.ravel()
     good = (rows.ravel() >= 0) & (others != ones) & (cosines >= NEAR)
-    ones, others, cosines = ones[good], others[good], cosines[good]
+    ones, others, cosines = first_of_each(ones[good], others[good], cosines[good])
     order = np.lexsort((others, -cosines, ones))
-    seen: set[int] = set()
-    current = -1
-    for place in order:
-        one, other = int(ones[place]), int(others[place])
-        if one != current:
-            current, seen = one, set()
-        if len(seen) < NEIGHBOURS and other not in seen:
-            seen.add(other)
-            yield one, other, float(cosines[place])
+    ones, others, cosines = ones[order], others[order], cosines[order]
+    rank = np.arange(len(ones)) - np.searchsorted(ones, ones)
+    near = rank < NEIGHBOURS
+    return ones[near], others[near], cosines[near]
 
 
 class Verifier:
@@ -238,6 +254,35 @@ def _verify(candidate: tuple[int, int, float]) -> Pair:
     return _verifiers[0](candidate)
 
 
+Candidate = tuple[int, int, float]
+
+
+def verified(
+    found: Sequence[Candidate], verify: Callable[[list[Candidate]], Iterable[Pair]]
+) -> list[Pair]:
+    """The Pairs of similarity DOUBTFUL or more among the candidates `found`.
+
+    Each clip tries its candidates from the nearest on, until FAILURES of them were no siblings: the
+    nearest ones of a clip without any are many, and verifying takes most of the time. All clips
+    take a step at a time, so that the outcome does not depend on who verifies, or when.
+    """
+    waiting: dict[int, list[int]] = defaultdict(list)
+    for number in sorted(range(len(found)), key=lambda number: found[number][2]):
+        for clip in found[number][:2]:
+            waiting[clip].append(number)  # the nearest is the last
+    known: dict[int, Pair] = {}
+    failures = dict.fromkeys(waiting, 0)
+    while waiting:
+        tried = {clip: numbers.pop() for clip, numbers in waiting.items()}
+        new = sorted({*tried.values()} - known.keys())
+        known |= zip(new, verify([found[number] for number in new]), strict=True)
+        for clip, number in tried.items():
+            failures[clip] += known[number].similarity < DOUBTFUL
+            if failures[clip] == FAILURES or not waiting[clip]:
+                del waiting[clip]
+    return [known[number] for number in sorted(known) if known[number].similarity >= DOUBTFUL]
+
+
 def near_duplicates(files: Sequence[Path], threads: int = 1) -> tuple[list[str], list[Pair]]:
     """The video_id of each signature in `files`, and the pairs of similarity DOUBTFUL or more.
 
@@ -245,10 +290,10 @@ def near_duplicates(files: Sequence[Path], threads: int = 1) -> tuple[list[str],
     """
     signatures = Signatures(files)
     found = candidates(signatures.windows, threads)
-    if threads == 1 or len(found) < 2000:  # a process takes a second to start
-        pairs = list(map(Verifier(files), found))
-    else:
-        context = get_context("spawn")
-        with ProcessPoolExecutor(threads, context, _open, (files,)) as pool:
-            pairs = list(pool.map(_verify, found, chunksize=200))
-    return signatures.video_ids, [pair for pair in pairs if pair.similarity >= DOUBTFUL]
+    if threads == 1 or len(found) < FEW:
+        verifier = Verifier(files)
+        return signatures.video_ids, verified(found, lambda some: map(verifier, some))
+    context = get_context("spawn")
+    with ProcessPoolExecutor(threads, context, _open, (files,)) as pool:
+        pairs = verified(found, lambda some: pool.map(_verify, some, chunksize=50))
+    return signatures.video_ids, pairs

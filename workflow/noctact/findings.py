@@ -62,7 +62,8 @@ def what_there_is(facts: Facts) -> str:
     found = {
         FOUND.get(kind, f"by {kind}"): pairs["joined"]
         for kind, pairs in facts["pairs"].items()
-        if pairs["joined"]
+        # Clips that are together by name may look alike, too.
+        if pairs["joined"] and any(kind in kinds.split("+") for kinds in facts["evidence"])
     }
     if found:
         number = sum(found.values())
@@ -232,9 +233,10 @@ def notes(facts: Facts) -> list[str]:
     found = []
     doubtful = sum(pairs["doubtful"] for pairs in facts["pairs"].values())
     if doubtful:
-        look = "looks" if doubtful == 1 else "look"
+        look, were = ("looks", "was") if doubtful == 1 else ("look", "were")
         found.append(
-            f"{plural(doubtful, 'pair')} of clips {look} alike, but not surely enough to be joined."
+            f"{plural(doubtful, 'pair')} of clips {look} alike but {were} not taken for one "
+            "recording: not alike enough, or told apart by name (logs/audit.log says it)."
         )
     if facts["mixed"]["by_name"] and (text := warn_of_mixed(facts)):
         found.append(text)

@@ -49,14 +49,15 @@ class Signature(NamedTuple):
 
 def picture_area(shape: tuple[int, int], width: int, height: int) -> tuple[slice, slice]:
     """Rows and columns of frames of `shape` (height, width) that the zero padding of a clip of
-    `width` x `height` pixels does not touch.
+    `width` x `height` pixels does not touch; one of each at least.
     """
     scale = min(shape[0] / height, shape[1] / width)
-    rows, columns = (
-        slice(math.ceil((whole - part) / 2), max(1, int((whole + part) / 2)))
-        for whole, part in ((shape[0], height * scale), (shape[1], width * scale))
-    )
-    return rows, columns
+
+    def inner(whole: int, part: float) -> slice:
+        start = min(math.ceil((whole - part) / 2), whole - 1)
+        return slice(start, max(start + 1, int((whole + part) / 2)))
+
+    return inner(shape[0], height * scale), inner(shape[1], width * scale)
 
 
 def normal(image: Floats) -> Floats:
