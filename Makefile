@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: demo why test test-slurm test-incremental lint bench lock docs
+.PHONY: demo why test test-slurm test-incremental lint bench leak-study lock docs
 
 demo: $(READY)
 	$(BIN)/snakemake --cores all --configfile config/demo.yaml
@@ -38,6 +38,11 @@ lint: $(READY)
 
 bench: $(READY)
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+# What a leaky split is worth, docs/leak-study.md: a quarter of an hour and more on two cores. The
+# script's own flags go into ARGS: make leak-study ARGS="--clips FOLDER"
+leak-study: $(READY)
+	$(BIN)/python studies/leak.py $(ARGS)
 
 # The virtual environment, made once, and again when the lock changes or the folder was moved: its
 # scripts name its path.

@@ -591,8 +591,8 @@ def test_doubtful_pairs_are_noted():
     pairs = {"sight": {"joined": 3, "doubtful": 1}, "content": {"joined": 2, "doubtful": 0}}
     facts = facts_of(pairs=pairs)
     assert findings.notes(facts) == [
-        "1 pair of clips looks alike but was not taken for one recording: not alike enough, or told "
-        "apart by name (logs/audit.log says it)."
+        "1 pair of clips looks alike but was not taken for one recording: not alike enough, or "
+        "told apart by name (logs/audit.log says it)."
     ]
     # Clips that are together by name look alike, too: sight has found nothing.
     assert findings.what_there_is(facts).endswith(

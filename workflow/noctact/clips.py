@@ -170,8 +170,8 @@ def list_clips(
     )
 
 
-# How known data sets name the recording in their file names. Groups of ARID and UCF101 count anew in
-# each class, so that the class belongs to the name.
+# How known data sets name the recording in their file names. Groups of ARID and UCF101 count anew
+# in each class, so that the class belongs to the name.
 KNOWN_PATTERNS = {
     "arid": r"^(?P<group>.+_\d+)_\d+\.",  # Drink_3_12.mp4: class, recording, clip
     "ucf101": r"(?P<group>[^_]+_g\d+)_c\d+",  # v_Archery_g07_c02.avi

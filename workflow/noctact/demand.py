@@ -74,7 +74,7 @@ def training_minutes(
 
 
 def frames_mb(frames: tuple[int, int, int], clips: int) -> int:
-    """MB (10**6 bytes) of the frames and signatures of so many clips, before they are compressed."""
+    """MB (10**6 bytes) of frames and signatures of so many clips, before they are compressed."""
     signature = 32 * 36 * 48 + 6500  # bytes: moments, and what else signatures.COLUMNS has
     return math.ceil(clips * (math.prod(frames) * 3 + signature) / 1e6)
 
