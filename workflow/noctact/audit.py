@@ -149,7 +149,10 @@ def tell_groups(rows: Sequence[tuple[str, str, str]]) -> None:
     for label, clips in table.groupby("label"):
         if clips["group"].nunique() == 1:
             group = clips["group"].iloc[0]
-            print(f"class {label!r}: all clips in one group, {group!r}: {some(clips['video_id'])}")
+            text = f"class {label!r}: all clips in one group, {group!r}: {some(clips['video_id'])}"
+            if clips["evidence"].str.contains("sight").any():
+                text += "; where they show different recordings, set groups.sight to false"
+            print(text)
 
 
 def decoded(shard: Path) -> pd.DataFrame:
