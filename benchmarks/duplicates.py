@@ -12,6 +12,7 @@ import csv
 import math
 import resource
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -24,7 +25,6 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import cv2
-import faiss
 import imagehash
 import numpy as np
 import siblings
@@ -389,16 +389,9 @@ def judge_demo(folder: Path) -> None:
 # What the index loses
 
 
-def exhaustive(quantizer: Any, size: int, _cells: int, metric: int) -> faiss.IndexIVFFlat:
-    """An index of one cell, which is searched whole."""
-    index = faiss.IndexIVFFlat(quantizer, size, 1, metric)
-    index.made_with = quantizer  # which lives as long as the index, as it does in candidates()
-    return index
-
-
 def candidate_pairs(windows: Floats, whole: bool = False) -> set[tuple[int, int]]:
     """The pairs that candidates() gives, with an index or without."""
-    without = patch.object(duplicates.faiss, "IndexIVFFlat", exhaustive)
+    without = patch.object(duplicates, "SEARCHED_WHOLE", sys.maxsize)
     with without if whole else nullcontext():
         return {pair[:2] for pair in duplicates.candidates(windows, THREADS)}
 

@@ -31,6 +31,7 @@ NEIGHBOURS = 20  # candidates of a clip, at most
 NEAR = 0.75  # least cosine of the spectra of two candidates
 FAILURES = 2  # candidates of a clip that are no siblings before no further one is tried
 ALIGNED = 0.75  # least mean of that cosine and of the agreement of looks to compare the motion
+SEARCHED_WHOLE = 20_000  # spectra, at most, that need no index
 FEW = 2000  # candidates that are verified in the time that a process takes to start
 JOINED = 0.8  # least similarity of two clips of one recording
 DOUBTFUL = 0.7  # least similarity worth a look by the user
@@ -172,8 +173,8 @@ def candidates(windows: Floats, threads: int = 1) -> list[tuple[int, int, float]
     odd = np.broadcast_to(np.arange(WAVES) % 2 == 1, windows.shape[2:])
     mirror = np.where(odd, -1, 1).astype(np.float32).ravel()
     faiss.omp_set_num_threads(threads)
-    # As many cells as the square root of what they hold; few clips need none.
-    cells = max(1, int(np.sqrt(len(spectra)) * 2) if len(spectra) > 20_000 else 1)
+    # As many cells as the square root of what they hold, and as many again.
+    cells = int(2 * np.sqrt(len(spectra))) if len(spectra) > SEARCHED_WHOLE else 1
     quantizer = faiss.IndexFlatIP(spectra.shape[1])
     index = faiss.IndexIVFFlat(quantizer, spectra.shape[1], cells, faiss.METRIC_INNER_PRODUCT)
     index.cp.seed = 1
