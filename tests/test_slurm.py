@@ -218,7 +218,8 @@ def test_a_node_dies_and_the_call_is_killed(cluster, local, tmp_path):
         assert second.end() == 0, second.output
     jobs = jobs_of(cluster, folder)
     assert set(jobs) == {
-        *("acquire", "index", "extract_wildcards_000", "extract_wildcards_001", "controls"),
+        *("acquire", "index", "extract_wildcards_000", "extract_wildcards_001", "audit"),
+        "controls",
         *("gru_evaluate_train_gru", "cnn_gru_evaluate_train_cnn_gru", "compare"),
     }
     assert len(jobs) == int(told[1])
