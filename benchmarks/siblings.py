@@ -89,12 +89,17 @@ def write(file: Path, frames: list[Image], rate: Fraction, crf: int) -> None:
         container.mux(stream.encode())
 
 
-def make_siblings(clip: Path, target: Path) -> None:
-    """Write `clip`, and a sibling of each kind, to the folder `target`."""
+def read(clip: Path) -> tuple[list[Image], Fraction, np.random.Generator]:
+    """All frames of `clip`, their rate, and a generator of its own."""
     with av.open(clip) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
         rate = container.streams.video[0].average_rate
-    rng = np.random.default_rng(zlib.crc32(clip.name.encode()))
+    return frames, rate, np.random.default_rng(zlib.crc32(clip.name.encode()))
+
+
+def make_siblings(clip: Path, target: Path) -> None:
+    """Write `clip`, and a sibling of each kind, to the folder `target`."""
+    frames, rate, rng = read(clip)
     write(target / f"{clip.stem}@original.mp4", frames, rate, 18)
     for kind, change in changes(rng).items():
         crf = change.pop("crf", 24)

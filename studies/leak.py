@@ -17,7 +17,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import av
 import cv2
 import numpy as np
 import pandas as pd
@@ -30,19 +29,19 @@ from numpy.typing import NDArray
 from scipy import stats
 from snakemake.utils import update_config
 
+from noctact.atomic import replacing
+from noctact.batches import Batches
+from noctact.figures import canvas
+from noctact.readable import signed
+from noctact.shards import Shards
+from noctact.split import split_clips
+from noctact.tables import SPLIT
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+
+import siblings
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "benchmarks")]
-
-import siblings  # noqa: E402
-
-from noctact.atomic import replacing  # noqa: E402
-from noctact.batches import Batches  # noqa: E402
-from noctact.figures import canvas  # noqa: E402
-from noctact.readable import signed  # noqa: E402
-from noctact.shards import Shards  # noqa: E402
-from noctact.split import split_clips  # noqa: E402
-from noctact.tables import SPLIT  # noqa: E402
-
 PLAN = Path(__file__).with_suffix(".yaml")
 CLIPS = ROOT.parent / "shared" / "data" / "ut_person_crops_set1"
 STUDY = ROOT / "results" / "leak-study"
@@ -70,10 +69,7 @@ def make_variants(folder: Path, output: Path) -> None:
     """Write VARIANTS darkened, salted clips of each in `folder` to `output`, in its class."""
     with replacing(output) as target:
         for clip in sorted(folder.glob("*/*.avi")):
-            with av.open(clip) as container:
-                frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-                rate = container.streams.video[0].average_rate
-            rng = np.random.default_rng(zlib.crc32(clip.name.encode()))
+            frames, rate, rng = siblings.read(clip)
             (target / clip.parent.name).mkdir(parents=True, exist_ok=True)
             for number in range(VARIANTS):
                 altered = siblings.alter(

@@ -111,11 +111,17 @@ def write_run(
         (run / folder).mkdir()
     split.to_csv(run / "split" / "split.csv", index=False)
     split[["video_id"]].assign(shard=0).to_csv(run / "dataset" / "manifest.csv", index=False)
+    write_noise(run, [(clip.video_id, clip.label) for clip in split.itertuples()])
+    return run
+
+
+def write_noise(run: Path, clips: Sequence[tuple[str, str]]) -> None:
+    """Write a shard of `clips`, (video_id, label) each, with frames of noise."""
     random = np.random.default_rng(0)
     rows = (
         ClipFrames(
-            video_id=clip.video_id,
-            label=clip.label,
+            video_id=video_id,
+            label=label,
             frames=random.integers(0, 60, (3, 12, 16, 3), np.uint8),
             frame_index=[0, 1, 2],
             frame_time=[0, 0.1, 0.2],
@@ -126,10 +132,9 @@ def write_run(
             height=12,
             rate=10,
         )
-        for clip in split.itertuples()
+        for video_id, label in clips
     )
     write_shard(run / "frames" / "shard-000.h5", rows, (3, 12, 16), {})
-    return run
 
 
 # What stages before `survey` say of a clip, unless a test says otherwise.
@@ -156,9 +161,8 @@ def write_survey_inputs(
         row["label"] = row["video_id"].split("/")[0]
         row["sha256"] = row["sha256"] or row["video_id"]
     divided = [row for row in rows if row["split"]]
-    of_manifest = [*dict.fromkeys((*MANIFEST, "brightness", "salt"))]
     for file, columns, table in (
-        ("dataset/manifest.csv", of_manifest, rows),
+        ("dataset/manifest.csv", MANIFEST, rows),
         ("dataset/groups.csv", GROUPS, rows),
         ("split/split.csv", SPLIT, divided),
     ):
@@ -167,22 +171,5 @@ def write_survey_inputs(
     write_csv(run / "dataset/pairs.csv", PAIRS, pairs)
     (run / "split/split.json").write_text(json.dumps({"strategy": strategy, **facts}))
     (run / "frames").mkdir(exist_ok=True)
-    random = np.random.default_rng(0)
-    noise = (
-        ClipFrames(
-            video_id=row["video_id"],
-            label=row["label"],
-            frames=random.integers(0, 60, (3, 12, 16, 3), np.uint8),
-            frame_index=[0, 1, 2],
-            frame_time=[0, 0.1, 0.2],
-            n_decoded=3,
-            n_lost=0,
-            decoding="whole",
-            width=16,
-            height=12,
-            rate=10,
-        )
-        for row in sorted(rows, key=lambda row: row["video_id"])
-    )
-    write_shard(run / "frames" / "shard-000.h5", noise, (3, 12, 16), {})
+    write_noise(run, sorted((row["video_id"], row["label"]) for row in rows))
     return run

@@ -15,10 +15,11 @@ import yaml
 
 from noctact.config import check
 
-ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT / "studies"))
+sys.path.append(str(Path(__file__).parents[1] / "studies"))
 
-import leak  # noqa: E402
+import leak
+
+ROOT = Path(__file__).parents[1]
 
 SETTINGS: dict[str, Any] = {
     "run": "leak-x",

@@ -86,9 +86,12 @@ def trusts_sight(pairs: Sequence[Pair], names: dict[str, str]) -> bool:
 
     Prints what it found where it may not. Drawn figures, for example, all move alike.
     """
-    sure = [pair for pair in pairs if pair[2] == "sight" and pair[3] >= JOINED]
-    known = [pair for pair in sure if pair[0] in names and pair[1] in names]
-    agree = sum(names[one] == names[other] for one, other, *_ in known)
+    known = [
+        (one, other)
+        for one, other, evidence, similarity in pairs
+        if evidence == "sight" and similarity >= JOINED and one in names and other in names
+    ]
+    agree = sum(names[one] == names[other] for one, other in known)
     if len(known) < ENOUGH or agree >= TRUSTED * len(known):
         return True
     print(
@@ -217,7 +220,7 @@ def audit(
             else "config key groups.pattern: none, so each clip counts as a recording of its own;"
             " clips of one recording may lie on both sides of the split"
         )
-    # Frames that are all alike say nothing of the file, but copies need be told once only.
+    # A copy of a file has the same frames, too, and is told of once only.
     copies = same(usable, "sha256", "content")
     first = usable[~usable["video_id"].isin({other for _, other, *_ in copies})]
     copies += same(first, "frames", "frames")

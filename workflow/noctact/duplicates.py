@@ -43,6 +43,9 @@ LEAST_COMMON = 0.3  # share of the area that two clips must have in common
 STEP = 4  # moments between which changes are compared
 
 
+Candidate = tuple[int, int, float]  # places of two clips, cosine of their nearest spectra
+
+
 class Alignment(NamedTuple):
     """Where one clip lies in another: their agreement, and what is done to the one to get there."""
 
@@ -161,7 +164,7 @@ def similarity(one: tuple[Floats, Floats], other: tuple[Floats, Floats], nearnes
     return float(np.mean([nearness, *found[1:]]))
 
 
-def candidates(windows: Floats, threads: int = 1) -> list[tuple[int, int, float]]:
+def candidates(windows: Floats, threads: int = 1) -> list[Candidate]:
     """Pairs of clips worth to be verified: (place, larger place, cosine of their nearest spectra).
 
     `windows` are those of all clips, (clips, windows, 2, WAVES, WAVES), each part of norm 1. A pair
@@ -237,7 +240,7 @@ class Verifier:
         # A clip is a candidate of several others in a row.
         self.read = lru_cache(maxsize=64)(signatures.read)
 
-    def __call__(self, candidate: tuple[int, int, float]) -> Pair:
+    def __call__(self, candidate: Candidate) -> Pair:
         """The Pair of a candidate."""
         one, other, nearness = candidate
         return Pair(one, other, similarity(self.read(one), self.read(other), nearness))
@@ -251,11 +254,8 @@ def _open(files: Sequence[Path]) -> None:
     _verifiers.append(Verifier(files))
 
 
-def _verify(candidate: tuple[int, int, float]) -> Pair:
+def _verify(candidate: Candidate) -> Pair:
     return _verifiers[0](candidate)
-
-
-Candidate = tuple[int, int, float]
 
 
 def verified(

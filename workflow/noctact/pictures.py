@@ -8,7 +8,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from noctact import figures
-from noctact.atomic import replacing
 from noctact.metrics import calibration_error, count_confusion, reliability
 from noctact.results import ALTERED, BASELINES, Model, Predictions, pooled, read_table
 from noctact.shards import Shards
@@ -17,7 +16,6 @@ from noctact.verdict import Evidence
 
 MOST_ERRORS = 4  # shown of a model
 PUBLISHED_LOSS = "msle"
-SUFFIXES = (".png", ".svg")
 # Figures that not every comparison has.
 SOMETIMES = ["significance", "confusion_without_cnn", "confusion_with_cnn", "confusion_difference"]
 
@@ -46,17 +44,15 @@ class Pictures:
 
     def write(self, figure: Figure, stem: str) -> None:
         """Write `figure` as <output>/<stem>.png and .svg."""
-        for suffix in SUFFIXES:
-            file = self.output / f"{stem}{suffix}"
-            with replacing(file) as partial:
-                figures.save(figure, partial)
-            self.written.add(file)
+        self.written.update(figures.write(figure, self.output / stem))
 
     def remove_others(self) -> None:
         """Remove the figures of an earlier comparison: they would pass for results of this one."""
         folders = (self.output / name for name in ("confusion", "curves", "errors"))
         files = [file for folder in folders for file in folder.glob("*.[ps][nv]g")]
-        files += [self.output / f"{stem}{suffix}" for stem in SOMETIMES for suffix in SUFFIXES]
+        files += [
+            self.output / f"{stem}{suffix}" for stem in SOMETIMES for suffix in figures.SUFFIXES
+        ]
         for file in files:
             if file not in self.written:
                 file.unlink(missing_ok=True)

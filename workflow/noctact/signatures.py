@@ -185,8 +185,7 @@ def writing(file: Path) -> Iterator[Writer]:
 class Signatures:
     """The signatures in several files, by their place in `video_ids`.
 
-    `windows` (clips, windows, 2, WAVES, WAVES), `brightness` and `salt` (clips,) are in memory;
-    look and motion are read when asked for. Of use in the process that made it only: HDF5 handles
+    All but the names is read when asked for. Of use in the process that made it only: HDF5 handles
     must not cross a fork.
     """
 
@@ -195,16 +194,34 @@ class Signatures:
         self.video_ids: list[str] = []
         self._places: list[tuple[Path, int]] = []
         self._open: dict[Path, h5py.File] = {}
-        small: dict[str, list[NDArray[Any]]] = {"windows": [], "brightness": [], "salt": []}
         for file in files:
             with must_be_shard(file):
                 shard = self._open[file] = open_shard(file)
                 names = shard["video_id"].asstr()[:].tolist()
                 self.video_ids += names
                 self._places += [(file, row) for row in range(len(names))]
-                for name, parts in small.items():
-                    parts.append(shard[name][:])
-        self.windows, self.brightness, self.salt = map(np.concatenate, small.values())
+
+    @property
+    def windows(self) -> Floats:
+        """The spectra of all clips: (clips, windows, 2, WAVES, WAVES)."""
+        return self._column("windows")
+
+    @property
+    def brightness(self) -> Floats:
+        """Mean grey level of each clip, 0 to 255."""
+        return self._column("brightness")
+
+    @property
+    def salt(self) -> Floats:
+        """Share of salt of each clip, 0 to 1."""
+        return self._column("salt")
+
+    def _column(self, name: str) -> NDArray[Any]:
+        parts = []
+        for file, shard in self._open.items():
+            with must_be_shard(file):
+                parts.append(shard[name][:])
+        return np.concatenate(parts)
 
     def read(self, place: int) -> tuple[Floats, Floats]:
         """Look (HEIGHT, WIDTH) and motion (MOMENTS, HEIGHT, WIDTH) of the clip at `place`."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from noctact.division import SPLITS
 from noctact.errors import NoctactError
+from noctact.split_facts import label_of
 from noctact.wording import counted, some
 
 
@@ -72,8 +73,8 @@ def split_by_column(
 
 def check_classes(source: str, splits: dict[str, str]) -> None:
     """Look for classes that are not in each split; `source` is named in what is said of them."""
-    classes = {clip.split("/", 1)[0] for clip in splits}
-    found = {(clip.split("/", 1)[0], split) for clip, split in splits.items()}
+    found = {(label_of(clip), split) for clip, split in splits.items()}
+    classes = {label for label, _ in found}
     for split in SPLITS:
         without = {label for label in classes if (label, split) not in found}
         if split == "train" and without:

@@ -9,14 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from noctact import findings
 from noctact.atomic import replacing
 from noctact.division import SPLITS
 from noctact.errors import NoctactError
-from noctact.leaks import leak_table
+from noctact.leaks import leak_table, look_alikes
 from noctact.origins import MEASURE, find_origins, frame_rate, frame_size
 from noctact.results import read_numbers, read_object, read_table
 from noctact.shards import Shards
@@ -194,16 +192,11 @@ def conflict_table(clips: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     The same are clips of one sha256, and pairs whose evidence is EQUAL, directly or through others.
     `other` is the first such clip of another class. Clips of one content follow each other.
     """
-    place = pd.Series(clips.index, clips["video_id"])
-    content, distinct = pd.factorize(clips["sha256"])
-    equal = pairs[pairs["evidence"].str.contains(EQUAL)]
-    # Clips are linked through their content, not with each other: a thousand copies make
-    # half a million pairs.
-    one = np.concatenate([clips.index, equal["video_id"].map(place).to_numpy(int)])
-    other = np.concatenate([len(clips) + content, equal["other"].map(place).to_numpy(int)])
-    nodes = len(clips) + len(distinct)
-    links = coo_array((np.ones(len(one)), (one, other)), shape=(nodes, nodes))
-    same = connected_components(links, directed=False)[1][: len(clips)]
+    equal = pairs[pairs["evidence"].str.contains(EQUAL)][["video_id", "other"]]
+    # Each with the first of its content: a thousand copies have half a million pairs.
+    first_of_content = clips.groupby("sha256")["video_id"].transform("first")
+    copies = pd.DataFrame({"video_id": clips["video_id"], "other": first_of_content})
+    same = look_alikes(clips["video_id"], pd.concat([equal, copies]))
     mixed = clips.groupby(same)["label"].transform("nunique") > 1
     rows = []
     for _, alike in clips[mixed].groupby(same[mixed]):

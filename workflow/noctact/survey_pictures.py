@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from noctact import figures
-from noctact.atomic import replacing
+from noctact.figures.canvas import records
 from noctact.origins import OTHER, frame_rate, frame_size, most_frequent
 from noctact.readable import shortened
 from noctact.shards import Shards
@@ -20,7 +19,6 @@ QUANTILES = {"low": 0.0, "quarter": 0.25, "middle": 0.5, "three_quarters": 0.75,
 GROUPS_SHOWN = 4
 CLIPS_SHOWN = 4  # of a group
 PAIRS_SHOWN = 8
-SUFFIXES = (".png", ".svg")
 NOTE = (
     "Each clip as the models get it, but without noise of single pixels, and brightened to be seen."
 )
@@ -37,18 +35,18 @@ def draw_figures(
     class and source.
     """
     named = classes.set_index(classes["label"].map(cut))
-    write(figures.clips_by_split(named), output / "clips")
-    write(figures.recordings(named), output / "recordings")
+    figures.write(figures.clips_by_split(named), output / "clips")
+    figures.write(figures.recordings(named), output / "recordings")
     lengths = {"length in seconds": quantiles(clips, "length")}
-    write(figures.spreads(lengths, "Length of the clips"), output / "lengths")
+    figures.write(figures.spreads(lengths, "Length of the clips"), output / "lengths")
     light = {
         "mean grey level of a clip (0 to 255)": quantiles(clips, "brightness"),
         "% of pixels that are salt noise": 100 * quantiles(clips, "salt"),
     }
-    write(figures.spreads(light, "Brightness and noise"), output / "light")
+    figures.write(figures.spreads(light, "Brightness and noise"), output / "light")
     formats = {"frame size": ranked(frame_size(clips)), "frame rate": ranked(frame_rate(clips))}
-    write(figures.formats(formats), output / "formats")
-    write(figures.sources(sources.rename(index=cut, columns=cut)), output / "sources")
+    figures.write(figures.formats(formats), output / "formats")
+    figures.write(figures.sources(sources.rename(index=cut, columns=cut)), output / "sources")
 
 
 def draw_sheets(
@@ -64,13 +62,15 @@ def draw_sheets(
         "sheet_doubtful": (PAIRS_TITLE, "No pair of clips is in doubt", doubtful(pairs)),
     }
     shown = {clip for _, _, rows in sheets.values() for _, members in rows for clip in members}
-    facts = {row["video_id"]: row for row in rows_of(clips[clips["video_id"].isin(shown)])}
+    facts = {row["video_id"]: row for row in records(clips[clips["video_id"].isin(shown)])}
     for stem, (title, nothing, rows) in sheets.items():
         drawn = [
             figures.Row(text, [strip(facts[clip], shards) for clip in members])
             for text, members in rows
         ]
-        write(figures.contact_sheet(drawn, title if drawn else nothing, NOTE), output / stem)
+        figures.write(
+            figures.contact_sheet(drawn, title if drawn else nothing, NOTE), output / stem
+        )
     return {stem: [text for text, _ in rows] for stem, (_, _, rows) in sheets.items()}
 
 
@@ -103,13 +103,8 @@ def doubtful(pairs: pd.DataFrame) -> list[tuple[str, list[str]]]:
             f"{'joined' if pair['joined'] else 'not joined'}: similarity {pair['similarity']:.3f}",
             [pair["video_id"], pair["other"]],
         )
-        for pair in rows_of(pd.concat([left, joined]))
+        for pair in records(pd.concat([left, joined]))
     ]
-
-
-def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of `table`, each by column name."""
-    return [{str(name): cell for name, cell in row.items()} for row in table.to_dict("records")]
 
 
 def strip(clip: Mapping[str, Any], shards: Shards) -> figures.Strip:
@@ -137,10 +132,3 @@ def ranked(values: pd.Series) -> pd.Series:
 def cut(name: str) -> str:
     """A name of any length, short enough for a figure."""
     return shortened(str(name), LETTERS)
-
-
-def write(figure: Figure, file: Path) -> None:
-    """Write `figure` as <file>.png and .svg."""
-    for suffix in SUFFIXES:
-        with replacing(file.with_name(f"{file.name}{suffix}")) as partial:
-            figures.save(figure, partial)

@@ -5,7 +5,7 @@ drawn in inches and grow with what they show: no label is cut, whatever the numb
 models or the length of their names.
 """
 
-from noctact.figures.canvas import COLOURS, STYLE, has_cnn, save
+from noctact.figures.canvas import COLOURS, STYLE, SUFFIXES, has_cnn, save, write
 from noctact.figures.graph import rule_graph
 from noctact.figures.lines import curves, model_curves
 from noctact.figures.matrices import (
@@ -22,6 +22,7 @@ from noctact.figures.survey import clips_by_split, formats, recordings, spreads
 __all__ = [
     "COLOURS",
     "STYLE",
+    "SUFFIXES",
     "Row",
     "Strip",
     "clips_by_split",
@@ -45,4 +46,5 @@ __all__ = [
     "significance",
     "sources",
     "spreads",
+    "write",
 ]

@@ -14,6 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import BboxBase
 from numpy.typing import NDArray
 
+from noctact.atomic import replacing
+
+SUFFIXES = (".png", ".svg")
+
 # On top of matplotlib's defaults, so that a user's own matplotlibrc changes nothing here.
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
@@ -72,6 +76,15 @@ def save(figure: Figure, path: Path) -> None:
     """
     nameless = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}}
     figure.savefig(path, metadata=nameless[path.suffix])
+
+
+def write(figure: Figure, file: Path) -> list[Path]:
+    """Save `figure` as <file>.png and .svg, each whole or not at all; the two files."""
+    files = [file.with_name(f"{file.name}{suffix}") for suffix in SUFFIXES]
+    for each in files:
+        with replacing(each) as partial:
+            save(figure, partial)
+    return files
 
 
 def canvas(width: float, height: float, panels: int = 1) -> tuple[Figure, list[Axes]]:
